@@ -1,0 +1,71 @@
+"""Restate: the Rust server, and Python handlers with the Restate SDK under hypercorn.
+
+Durability is the server's default: the log (RocksDB write-ahead log) is synced to disk before an
+entry counts as written. The settings below differ from the defaults only where that makes
+Restate faster here, and never where it weakens durability.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from contextlib import ExitStack
+from typing import ClassVar
+
+from bench.meter import Watch
+from bench.peer_setup import ensure_peer_venv, ensure_restate_server, peer_version
+from bench.procs import PEER_PYTHON, ROOT, await_http, free_ports, http
+from bench.system import HttpSystem
+
+_HYPERCORN = ROOT / "bench" / "services" / "hypercorn.toml"
+
+
+class Restate(HttpSystem):
+    """restate-server + restate-sdk."""
+
+    name = "restate"
+    summary = "restate-server (one node) + Python handlers (restate-sdk, hypercorn, HTTP/2)"
+    settings: ClassVar[dict[str, str]] = {}
+
+    def install(self) -> None:
+        ensure_peer_venv()
+        self._binary = ensure_restate_server()
+
+    def versions(self) -> dict[str, str]:
+        done = subprocess.run([self._binary, "--version"], capture_output=True, text=True)
+        found = {"restate-server": done.stdout.split()[-1]}
+        for distribution in ("restate-sdk", "hypercorn", "uvloop"):
+            found[distribution] = peer_version(distribution)
+        return found
+
+    def start(self, stack: ExitStack) -> None:
+        ingress, admin, node, service = free_ports(4)
+        self.ingress = f"127.0.0.1:{ingress}"
+        worker = self.spawn(
+            stack,
+            "worker",
+            [PEER_PYTHON, "-m", "hypercorn", "--config", _HYPERCORN]
+            + ["--bind", f"127.0.0.1:{service}", "bench.services.restate_app:app"],
+            # the SDK takes SIGTERM for itself, and hypercorn (workers = 0) then never sees it
+            stop_signal=signal.SIGINT,
+        )
+        env = {
+            "RESTATE_INGRESS__BIND_ADDRESS": self.ingress,
+            "RESTATE_ADMIN__BIND_ADDRESS": f"127.0.0.1:{admin}",
+            "RESTATE_BIND_ADDRESS": f"127.0.0.1:{node}",
+            "RESTATE_ADVERTISED_ADDRESS": f"http://127.0.0.1:{node}/",
+            "RESTATE_BASE_DIR": str(self.data / "restate-data"),
+            "RESTATE_NODE_NAME": "bench",
+            "RESTATE_LISTEN_MODE": "tcp",
+            "RESTATE_DISABLE_TELEMETRY": "true",
+            "RESTATE_LOG_FILTER": "warn",
+            **self.settings,
+        }
+        server = self.spawn(stack, "server", [self._binary, "--no-logo"], env)
+        await_http(server, "GET", f"http://127.0.0.1:{admin}/health")
+        await_http(worker, "GET", f"http://127.0.0.1:{service}/health")
+        deployment = json.dumps({"uri": f"http://127.0.0.1:{service}"}).encode()
+        http("POST", f"http://127.0.0.1:{admin}/deployments", deployment, timeout=60)
+        self.first_call(server)
+        self.watches = [Watch("server", "self", server.pid), Watch("worker", "tree", worker.pid)]

@@ -1,0 +1,386 @@
+"""The messages of one attempt's stream, and the journal entries among them.
+
+The set is that of Restate's service protocol, version 6 (`docs/reference/protocol.md`): the same
+names, the same type numbers, the same field meaning. A type number is the msgspec tag of its
+struct, so a value encodes as `[type, field, …]`: fields may be appended with defaults, never moved.
+
+    server → handler   Start, then the journal so far; later notifications as they are recorded
+    handler → server   commands in program order, ProposeRunCompletion, then one of
+                       Suspension, Error, End
+
+Three fields are ours and never reach a peer that did not offer them: `key` (journal key, see
+`holdfast.sdk.machine`), `site` (where in the handler's code) and `at_ms` (when it was recorded).
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class _Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A message. Immutable; equality is by value."""
+
+
+# -- results ------------------------------------------------------------------------------------
+
+
+class Void(_Message, tag=4):
+    """Done, or: there is nothing."""
+
+
+class Value(_Message, tag=5):
+    """Success."""
+
+    content: bytes = b""
+
+
+class Failure(_Message, tag=6):
+    """A terminal failure: final, never retried."""
+
+    code: int
+    """HTTP-like status; 500 unless the handler chose another."""
+    message: str
+    metadata: dict[str, str] | None = None
+
+
+class ChildId(_Message, tag=16):
+    """The id that the server gave to a called invocation."""
+
+    invocation_id: str
+
+
+class StateKeys(_Message, tag=17):
+    """Names of all entries of an object's state, sorted."""
+
+    keys: tuple[str, ...]
+
+
+Outcome = Value | Failure
+"""How an invocation, a step or a promise ends."""
+
+Result = Void | Value | Failure | ChildId | StateKeys
+"""What a notification carries."""
+
+
+# -- control ------------------------------------------------------------------------------------
+
+
+class StepFailures(_Message):
+    """How often a step has failed since the invocation began."""
+
+    completion_id: int
+    count: int
+    since_ms: int
+    """Time of the first failure, milliseconds since the epoch."""
+
+
+class Start(_Message, tag=0x0000):
+    """Opens an attempt. Exactly `known_entries` journal entries follow, in recorded order."""
+
+    invocation_id: str
+    service: str
+    handler: str
+    key: str
+    """Object key; empty for plain services."""
+    known_entries: int
+    state: dict[str, bytes]
+    """Eager state. Complete unless `is_state_partial`."""
+    is_state_partial: bool
+    retry_count: int
+    """Failed attempts since the last new command was recorded."""
+    duration_ms: int
+    """Time since the last entry was recorded."""
+    random_seed: int
+    attempt: int = 1
+    created_at_ms: int = 0
+    step_failures: tuple[StepFailures, ...] = ()
+
+
+class Suspension(_Message, tag=0x0001):
+    """The attempt ends because it waits. Any one of these resumes it."""
+
+    completions: tuple[int, ...] = ()
+    signals: tuple[int, ...] = ()
+    named_signals: tuple[str, ...] = ()
+
+
+class Error(_Message, tag=0x0002):
+    """The attempt failed; the retry policy decides what comes next."""
+
+    code: int
+    """500 user code, 570 journal mismatch, 571 protocol violation seen by the handler."""
+    message: str
+    stacktrace: str = ""
+    related_command_index: int | None = None
+    related_command_name: str | None = None
+    related_command_type: int | None = None
+    next_retry_delay_ms: int | None = None
+    behavior: int = 0
+    """0 retry, 1 pause, 2 fail the invocation with this code and message."""
+    related_completion_id: int | None = None
+    """Completion id of the step that failed; counted in `Start.step_failures`."""
+
+
+class End(_Message, tag=0x0003):
+    """The attempt, and with it the invocation, is complete. Follows an Output."""
+
+
+class ProposeRunCompletion(_Message, tag=0x0005):
+    """A step's result, to be recorded as a completion and sent back."""
+
+    completion_id: int
+    result: Outcome
+
+
+# -- commands: entries written by the handler ------------------------------------------------------
+
+
+class Input(_Message, tag=0x0400):
+    """Entry 0 of every journal."""
+
+    value: Value
+    headers: tuple[tuple[str, str], ...] = ()
+    name: str = ""
+    key: str = ""
+    site: str = ""
+
+
+class Output(_Message, tag=0x0401):
+    """The result of the invocation. Several may be written; the last one counts."""
+
+    result: Outcome
+    name: str = ""
+    key: str = ""
+    site: str = ""
+
+
+class GetLazyState(_Message, tag=0x0402):
+    """Read one state entry from the server. Completes with Void or Value."""
+
+    state_key: str
+    completion_id: int
+    name: str = ""
+    key: str = ""
+    site: str = ""
+
+
+class SetState(_Message, tag=0x0403):
+    """Write one state entry; visible to others when recorded."""
+
+    state_key: str
+    value: Value
+    name: str = ""
+    key: str = ""
+    site: str = ""
+
+
+class ClearState(_Message, tag=0x0404):
+    """Remove one state entry."""
+
+    state_key: str
+    name: str = ""
+    key: str = ""
+    site: str = ""
+
+
+class ClearAllState(_Message, tag=0x0405):
+    """Remove all state of the object."""
+
+    name: str = ""
+    key: str = ""
+    site: str = ""
+
+
+class GetLazyStateKeys(_Message, tag=0x0406):
+    """List state names from the server. Completes with StateKeys."""
+
+    completion_id: int
+    name: str = ""
+    key: str = ""
+    site: str = ""
+
+
+class GetEagerState(_Message, tag=0x0407):
+    """A state read answered from `Start.state`; recorded so that replay reads the same."""
+
+    state_key: str
+    result: Void | Value
+    name: str = ""
+    key: str = ""
+    site: str = ""
+
+
+class GetEagerStateKeys(_Message, tag=0x0408):
+    """A listing answered from `Start.state`."""
+
+    keys: tuple[str, ...]
+    name: str = ""
+    key: str = ""
+    site: str = ""
+
+
+class Sleep(_Message, tag=0x040C):
+    """Durable timer. Completes with Void at `wake_up_at_ms` or, if that is past, at once."""
+
+    wake_up_at_ms: int
+    completion_id: int
+    name: str = ""
+    key: str = ""
+    site: str = ""
+
+
+class Call(_Message, tag=0x040D):
+    """Invoke a handler and wait. Completes with ChildId, and later with Value or Failure."""
+
+    service: str
+    handler: str
+    parameter: bytes
+    object_key: str | None
+    headers: tuple[tuple[str, str], ...]
+    idempotency_key: str | None
+    invocation_id_completion_id: int
+    completion_id: int
+    name: str = ""
+    key: str = ""
+    site: str = ""
+
+
+class OneWayCall(_Message, tag=0x040E):
+    """Invoke a handler, now or at a time, and go on. Completes with ChildId."""
+
+    service: str
+    handler: str
+    parameter: bytes
+    object_key: str | None
+    headers: tuple[tuple[str, str], ...]
+    idempotency_key: str | None
+    invoke_at_ms: int
+    """Milliseconds since the epoch; 0 means now."""
+    invocation_id_completion_id: int
+    name: str = ""
+    key: str = ""
+    site: str = ""
+
+
+class SendSignal(_Message, tag=0x0410):
+    """Send a signal to another invocation, by index or by name."""
+
+    target_invocation_id: str
+    result: Void | Value | Failure
+    index: int | None = None
+    signal_name: str | None = None
+    name: str = ""
+    key: str = ""
+    site: str = ""
+
+
+class Run(_Message, tag=0x0411):
+    """A step: a side effect that the handler executes and whose result is recorded."""
+
+    completion_id: int
+    name: str = ""
+    key: str = ""
+    site: str = ""
+
+
+class AttachInvocation(_Message, tag=0x0412):
+    """Wait for the outcome of another invocation. Completes with Value or Failure."""
+
+    target_invocation_id: str
+    completion_id: int
+    name: str = ""
+    key: str = ""
+    site: str = ""
+
+
+class GetInvocationOutput(_Message, tag=0x0413):
+    """Ask for the outcome of another invocation. Completes with Void (still running) at once."""
+
+    target_invocation_id: str
+    completion_id: int
+    name: str = ""
+    key: str = ""
+    site: str = ""
+
+
+class CompleteAwakeable(_Message, tag=0x0414):
+    """Complete an awakeable by its id."""
+
+    awakeable_id: str
+    result: Outcome
+    name: str = ""
+    key: str = ""
+    site: str = ""
+
+
+Command = (
+    Input
+    | Output
+    | GetLazyState
+    | SetState
+    | ClearState
+    | ClearAllState
+    | GetLazyStateKeys
+    | GetEagerState
+    | GetEagerStateKeys
+    | Sleep
+    | Call
+    | OneWayCall
+    | SendSignal
+    | Run
+    | AttachInvocation
+    | GetInvocationOutput
+    | CompleteAwakeable
+)
+
+
+# -- notifications: entries delivered to the handler -----------------------------------------------
+
+
+class Completion(_Message, tag=0x8000):
+    """The result of a command."""
+
+    kind: int
+    """Wire type: that of the command plus 0x7C00; 0x800E for the id of a called invocation."""
+    completion_id: int
+    result: Result
+    at_ms: int = 0
+
+
+class Signal(_Message, tag=0xFBFF):
+    """Something from outside, not tied to a command. Exactly one of `index` and `name` is set."""
+
+    result: Void | Value | Failure
+    index: int | None = None
+    name: str | None = None
+    at_ms: int = 0
+
+
+Notification = Completion | Signal
+Entry = Command | Notification
+"""What a journal holds."""
+
+FromHandler = Command | ProposeRunCompletion | Suspension | Error | End
+"""What a handler may send."""
+
+KIND_CHILD_ID = 0x800E
+KIND_CALL = 0x800D
+KIND_RUN = 0x8011
+
+SIGNAL_CANCEL = 1
+SIGNAL_INDEX_FIRST = 17
+"""Indexes below are reserved by the protocol; awakeables use this one and up."""
+
+
+def message_type(message: _Message) -> int:
+    """Return the wire type number of a message; for a completion, that of its kind."""
+    if type(message) is Completion:
+        return message.kind
+    tag = type(message).__struct_config__.tag
+    assert isinstance(tag, int)
+    return tag
+
+
+def completion_kind(command: Command) -> int:
+    """Return the wire type of the notification that completes `command`."""
+    return message_type(command) + 0x7C00

@@ -1,0 +1,82 @@
+"""What can be invoked: services, handlers and their options."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import msgspec
+
+from holdfast.domain.retry import RetrySchedule
+
+DAY_MS = 86_400_000
+
+
+class ServiceKind(IntEnum):
+    """Whether invocations have a key."""
+
+    SERVICE = 0
+    VIRTUAL_OBJECT = 1
+    WORKFLOW = 2
+
+
+class HandlerKind(IntEnum):
+    """How invocations of one key share it."""
+
+    PLAIN = 0
+    """No key."""
+    EXCLUSIVE = 1
+    """One at a time per key; may write state."""
+    SHARED = 2
+    """Any number at once; reads state."""
+    WORKFLOW = 3
+    """Once per key."""
+
+
+class HandlerManifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a deployment says about one handler. Durations in milliseconds."""
+
+    name: str
+    kind: HandlerKind
+    input_content_type: str = "application/json"
+    is_input_required: bool = True
+    output_content_type: str = "application/json"
+    input_schema: dict[str, object] | None = None
+    output_schema: dict[str, object] | None = None
+    documentation: str = ""
+    retry: RetrySchedule | None = None
+    """None: the server's default."""
+    journal_retention_ms: int = DAY_MS
+    idempotency_retention_ms: int = DAY_MS
+    inactivity_timeout_ms: int = 60_000
+    abort_timeout_ms: int = 600_000
+    is_private: bool = False
+    is_state_lazy: bool = False
+
+
+class ServiceManifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a deployment says about one service."""
+
+    name: str
+    kind: ServiceKind
+    handlers: tuple[HandlerManifest, ...]
+    documentation: str = ""
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Everything a deployment serves."""
+
+    services: tuple[ServiceManifest, ...]
+
+
+class Target(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A handler of a service, for keyed services with a key."""
+
+    service: str
+    handler: str
+    key: str | None = None
+
+    def __str__(self) -> str:
+        parts = (self.service, self.handler) if self.key is None else (
+            self.service, self.key, self.handler,
+        )  # fmt: skip
+        return "/".join(parts)

@@ -1,0 +1,149 @@
+"""What the engine decides: rows to write, actions to take, an answer for the proposer.
+
+A `Batch` is the change of one commit. Its parts are applied in this order: range deletions, then
+rows, then journal entries. Writing a row after deleting its range in the same batch therefore works.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import NamedTuple
+
+import msgspec
+
+from holdfast.domain.message import Entry, Notification, Outcome
+from holdfast.engine.record import Envelope, OutboxRow
+from holdfast.engine.row import (
+    DedupRow,
+    InboxRow,
+    InvocationRow,
+    JournalRow,
+    Key,
+    LockRow,
+    PartitionRow,
+    StateRow,
+    Status,
+    TimerRow,
+)
+
+Row = (
+    InvocationRow
+    | LockRow
+    | InboxRow
+    | TimerRow
+    | StateRow
+    | OutboxRow
+    | DedupRow
+    | PartitionRow
+)
+
+
+class DeleteTimers(NamedTuple):
+    """Delete all timers of an invocation."""
+
+    invocation_id: str
+
+
+class DeleteJournal(NamedTuple):
+    """Delete all journal entries of an invocation."""
+
+    invocation_id: str
+
+
+class ClearState(NamedTuple):
+    """Delete all state of an object key."""
+
+    service: str
+    key: str
+
+
+Range = DeleteTimers | DeleteJournal | ClearState
+
+
+class Batch(msgspec.Struct):
+    """Everything that one commit changes in one partition."""
+
+    partition: int
+    epoch: int
+    ranges: list[Range]
+    rows: dict[Key, Row | None]
+    """None deletes."""
+    journal: list[JournalRow]
+
+
+# -- actions: wishes for the shell, taken after the commit -----------------------------------------
+
+
+class StartAttempt(NamedTuple):
+    """Run a handler. `entries` is the journal when it is known, else it is read from the store."""
+
+    row: InvocationRow
+    entries: tuple[Entry, ...] | None = None
+
+    @property
+    def is_early(self) -> bool:
+        """Whether this may be taken before the commit: nothing it shows can be lost twice."""
+        return self.entries is not None
+
+
+class Forward(NamedTuple):
+    """Hand a recorded notification to the running attempt."""
+
+    invocation_id: str
+    attempt: int
+    notification: Notification
+
+
+class EndAttempt(NamedTuple):
+    """The attempt is over for the engine; close its stream."""
+
+    invocation_id: str
+    attempt: int
+    is_abort: bool
+    """Whether the handler does not know yet."""
+
+
+class Respond(NamedTuple):
+    """An invocation has its outcome: tell whoever waits in this process."""
+
+    invocation_id: str
+    outcome: Outcome
+
+
+class RegisterTimer(NamedTuple):
+    """A timer row was written."""
+
+    at_ms: int
+    invocation_id: str
+    slot: str
+
+
+class SendOutbox(NamedTuple):
+    """A message to another partition was written to the outbox."""
+
+    sequence: int
+    to_partition: int
+    message: Envelope
+
+
+Action = StartAttempt | Forward | EndAttempt | Respond | RegisterTimer | SendOutbox
+
+
+class Reply(IntEnum):
+    """The answer to a proposal."""
+
+    ACCEPTED = 0
+    """Done, or begun."""
+    PREVIOUSLY_ACCEPTED = 1
+    """The invocation existed."""
+    NOT_FOUND = 2
+    ALREADY_COMPLETED = 3
+    IGNORED = 4
+    """Stale or repeated; nothing changed."""
+
+
+class Answer(NamedTuple):
+    """A reply with the invocation's status before (for new ones, after) the record."""
+
+    reply: Reply
+    status: Status | None = None

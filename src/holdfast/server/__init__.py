@@ -1,0 +1,1 @@
+"""The shell around the engine: loops, leases, timers, attempts. `app` wires everything."""
