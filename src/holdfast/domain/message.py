@@ -24,17 +24,17 @@ class _Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
 # -- results ------------------------------------------------------------------------------------
 
 
-class Void(_Message, tag=4):
+class Void(_Message, frozen=True, tag=4):
     """Done, or: there is nothing."""
 
 
-class Value(_Message, tag=5):
+class Value(_Message, frozen=True, tag=5):
     """Success."""
 
     content: bytes = b""
 
 
-class Failure(_Message, tag=6):
+class Failure(_Message, frozen=True, tag=6):
     """A terminal failure: final, never retried."""
 
     code: int
@@ -43,13 +43,13 @@ class Failure(_Message, tag=6):
     metadata: dict[str, str] | None = None
 
 
-class ChildId(_Message, tag=16):
+class ChildId(_Message, frozen=True, tag=16):
     """The id that the server gave to a called invocation."""
 
     invocation_id: str
 
 
-class StateKeys(_Message, tag=17):
+class StateKeys(_Message, frozen=True, tag=17):
     """Names of all entries of an object's state, sorted."""
 
     keys: tuple[str, ...]
@@ -65,7 +65,7 @@ Result = Void | Value | Failure | ChildId | StateKeys
 # -- control ------------------------------------------------------------------------------------
 
 
-class StepFailures(_Message):
+class StepFailures(_Message, frozen=True):
     """How often a step has failed since the invocation began."""
 
     completion_id: int
@@ -74,7 +74,7 @@ class StepFailures(_Message):
     """Time of the first failure, milliseconds since the epoch."""
 
 
-class Start(_Message, tag=0x0000):
+class Start(_Message, frozen=True, tag=0x0000):
     """Opens an attempt. Exactly `known_entries` journal entries follow, in recorded order."""
 
     invocation_id: str
@@ -96,7 +96,7 @@ class Start(_Message, tag=0x0000):
     step_failures: tuple[StepFailures, ...] = ()
 
 
-class Suspension(_Message, tag=0x0001):
+class Suspension(_Message, frozen=True, tag=0x0001):
     """The attempt ends because it waits. Any one of these resumes it."""
 
     completions: tuple[int, ...] = ()
@@ -104,7 +104,7 @@ class Suspension(_Message, tag=0x0001):
     named_signals: tuple[str, ...] = ()
 
 
-class Error(_Message, tag=0x0002):
+class Error(_Message, frozen=True, tag=0x0002):
     """The attempt failed; the retry policy decides what comes next."""
 
     code: int
@@ -121,11 +121,11 @@ class Error(_Message, tag=0x0002):
     """Completion id of the step that failed; counted in `Start.step_failures`."""
 
 
-class End(_Message, tag=0x0003):
+class End(_Message, frozen=True, tag=0x0003):
     """The attempt, and with it the invocation, is complete. Follows an Output."""
 
 
-class ProposeRunCompletion(_Message, tag=0x0005):
+class ProposeRunCompletion(_Message, frozen=True, tag=0x0005):
     """A step's result, to be recorded as a completion and sent back."""
 
     completion_id: int
@@ -135,7 +135,7 @@ class ProposeRunCompletion(_Message, tag=0x0005):
 # -- commands: entries written by the handler ------------------------------------------------------
 
 
-class Input(_Message, tag=0x0400):
+class Input(_Message, frozen=True, tag=0x0400):
     """Entry 0 of every journal."""
 
     value: Value
@@ -145,7 +145,7 @@ class Input(_Message, tag=0x0400):
     site: str = ""
 
 
-class Output(_Message, tag=0x0401):
+class Output(_Message, frozen=True, tag=0x0401):
     """The result of the invocation. Several may be written; the last one counts."""
 
     result: Outcome
@@ -154,7 +154,7 @@ class Output(_Message, tag=0x0401):
     site: str = ""
 
 
-class GetLazyState(_Message, tag=0x0402):
+class GetLazyState(_Message, frozen=True, tag=0x0402):
     """Read one state entry from the server. Completes with Void or Value."""
 
     state_key: str
@@ -164,7 +164,7 @@ class GetLazyState(_Message, tag=0x0402):
     site: str = ""
 
 
-class SetState(_Message, tag=0x0403):
+class SetState(_Message, frozen=True, tag=0x0403):
     """Write one state entry; visible to others when recorded."""
 
     state_key: str
@@ -174,7 +174,7 @@ class SetState(_Message, tag=0x0403):
     site: str = ""
 
 
-class ClearState(_Message, tag=0x0404):
+class ClearState(_Message, frozen=True, tag=0x0404):
     """Remove one state entry."""
 
     state_key: str
@@ -183,7 +183,7 @@ class ClearState(_Message, tag=0x0404):
     site: str = ""
 
 
-class ClearAllState(_Message, tag=0x0405):
+class ClearAllState(_Message, frozen=True, tag=0x0405):
     """Remove all state of the object."""
 
     name: str = ""
@@ -191,7 +191,7 @@ class ClearAllState(_Message, tag=0x0405):
     site: str = ""
 
 
-class GetLazyStateKeys(_Message, tag=0x0406):
+class GetLazyStateKeys(_Message, frozen=True, tag=0x0406):
     """List state names from the server. Completes with StateKeys."""
 
     completion_id: int
@@ -200,7 +200,7 @@ class GetLazyStateKeys(_Message, tag=0x0406):
     site: str = ""
 
 
-class GetEagerState(_Message, tag=0x0407):
+class GetEagerState(_Message, frozen=True, tag=0x0407):
     """A state read answered from `Start.state`; recorded so that replay reads the same."""
 
     state_key: str
@@ -210,7 +210,7 @@ class GetEagerState(_Message, tag=0x0407):
     site: str = ""
 
 
-class GetEagerStateKeys(_Message, tag=0x0408):
+class GetEagerStateKeys(_Message, frozen=True, tag=0x0408):
     """A listing answered from `Start.state`."""
 
     keys: tuple[str, ...]
@@ -219,7 +219,7 @@ class GetEagerStateKeys(_Message, tag=0x0408):
     site: str = ""
 
 
-class Sleep(_Message, tag=0x040C):
+class Sleep(_Message, frozen=True, tag=0x040C):
     """Durable timer. Completes with Void at `wake_up_at_ms` or, if that is past, at once."""
 
     wake_up_at_ms: int
@@ -229,7 +229,7 @@ class Sleep(_Message, tag=0x040C):
     site: str = ""
 
 
-class Call(_Message, tag=0x040D):
+class Call(_Message, frozen=True, tag=0x040D):
     """Invoke a handler and wait. Completes with ChildId, and later with Value or Failure."""
 
     service: str
@@ -245,7 +245,7 @@ class Call(_Message, tag=0x040D):
     site: str = ""
 
 
-class OneWayCall(_Message, tag=0x040E):
+class OneWayCall(_Message, frozen=True, tag=0x040E):
     """Invoke a handler, now or at a time, and go on. Completes with ChildId."""
 
     service: str
@@ -262,7 +262,7 @@ class OneWayCall(_Message, tag=0x040E):
     site: str = ""
 
 
-class SendSignal(_Message, tag=0x0410):
+class SendSignal(_Message, frozen=True, tag=0x0410):
     """Send a signal to another invocation, by index or by name."""
 
     target_invocation_id: str
@@ -274,7 +274,7 @@ class SendSignal(_Message, tag=0x0410):
     site: str = ""
 
 
-class Run(_Message, tag=0x0411):
+class Run(_Message, frozen=True, tag=0x0411):
     """A step: a side effect that the handler executes and whose result is recorded."""
 
     completion_id: int
@@ -283,7 +283,7 @@ class Run(_Message, tag=0x0411):
     site: str = ""
 
 
-class AttachInvocation(_Message, tag=0x0412):
+class AttachInvocation(_Message, frozen=True, tag=0x0412):
     """Wait for the outcome of another invocation. Completes with Value or Failure."""
 
     target_invocation_id: str
@@ -293,7 +293,7 @@ class AttachInvocation(_Message, tag=0x0412):
     site: str = ""
 
 
-class GetInvocationOutput(_Message, tag=0x0413):
+class GetInvocationOutput(_Message, frozen=True, tag=0x0413):
     """Ask for the outcome of another invocation. Completes with Void (still running) at once."""
 
     target_invocation_id: str
@@ -303,7 +303,7 @@ class GetInvocationOutput(_Message, tag=0x0413):
     site: str = ""
 
 
-class CompleteAwakeable(_Message, tag=0x0414):
+class CompleteAwakeable(_Message, frozen=True, tag=0x0414):
     """Complete an awakeable by its id."""
 
     awakeable_id: str
@@ -337,7 +337,7 @@ Command = (
 # -- notifications: entries delivered to the handler -----------------------------------------------
 
 
-class Completion(_Message, tag=0x8000):
+class Completion(_Message, frozen=True, tag=0x8000):
     """The result of a command."""
 
     kind: int
@@ -347,7 +347,7 @@ class Completion(_Message, tag=0x8000):
     at_ms: int = 0
 
 
-class Signal(_Message, tag=0xFBFF):
+class Signal(_Message, frozen=True, tag=0xFBFF):
     """Something from outside, not tied to a command. Exactly one of `index` and `name` is set."""
 
     result: Void | Value | Failure

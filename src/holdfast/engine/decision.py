@@ -1,7 +1,7 @@
 """What the engine decides: rows to write, actions to take, an answer for the proposer.
 
 A `Batch` is the change of one commit. Its parts are applied in this order: range deletions, then
-rows, then journal entries. Writing a row after deleting its range in the same batch therefore works.
+rows, then journal entries. So a row that is written after its range was deleted stays.
 """
 
 from __future__ import annotations
@@ -75,15 +75,14 @@ class Batch(msgspec.Struct):
 
 
 class StartAttempt(NamedTuple):
-    """Run a handler. `entries` is the journal when it is known, else it is read from the store."""
+    """Run a handler."""
 
     row: InvocationRow
+    """As it was decided; the first `row.journal_length` entries are the journal to replay."""
     entries: tuple[Entry, ...] | None = None
-
-    @property
-    def is_early(self) -> bool:
-        """Whether this may be taken before the commit: nothing it shows can be lost twice."""
-        return self.entries is not None
+    """The whole journal of a new invocation of an unkeyed service. Such an attempt may start
+    before its own commit: it builds on nothing that a crash could take back, and can always be
+    repeated."""
 
 
 class Forward(NamedTuple):
@@ -140,6 +139,8 @@ class Reply(IntEnum):
     ALREADY_COMPLETED = 3
     IGNORED = 4
     """Stale or repeated; nothing changed."""
+    OVERLOADED = 5
+    """A queue is full; nothing was stored."""
 
 
 class Answer(NamedTuple):

@@ -16,7 +16,7 @@ class _Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """An input."""
 
 
-class Invoke(_Record, tag=1):
+class Invoke(_Record, frozen=True, tag=1):
     """Make an invocation, or find the one that this request made before."""
 
     invocation_id: str
@@ -32,7 +32,7 @@ class Invoke(_Record, tag=1):
     sink: Sink | None = None
 
 
-class HandlerSent(_Record, tag=2):
+class HandlerSent(_Record, frozen=True, tag=2):
     """Messages of one attempt, in order. Dropped unless (epoch, attempt) is the current one."""
 
     invocation_id: str
@@ -42,7 +42,7 @@ class HandlerSent(_Record, tag=2):
     messages: tuple[FromHandler, ...]
 
 
-class AttemptLost(_Record, tag=3):
+class AttemptLost(_Record, frozen=True, tag=3):
     """An attempt's stream ended without a terminal message, or broke the protocol."""
 
     invocation_id: str
@@ -52,13 +52,13 @@ class AttemptLost(_Record, tag=3):
     code: int = 500
 
 
-class AttemptResumed(_Record, tag=4):
+class AttemptResumed(_Record, frozen=True, tag=4):
     """A new leader found this invocation running: its attempts of older epochs are void."""
 
     invocation_id: str
 
 
-class TimerFired(_Record, tag=5):
+class TimerFired(_Record, frozen=True, tag=5):
     """A timer is due. Harmless when its row is gone."""
 
     timer_at_ms: int
@@ -66,27 +66,27 @@ class TimerFired(_Record, tag=5):
     slot: str
 
 
-class SignalSent(_Record, tag=6):
+class SignalSent(_Record, frozen=True, tag=6):
     """Deliver a signal: an awakeable's completion, a cancel, a named signal."""
 
     invocation_id: str
     signal: Signal
 
 
-class CompletionSent(_Record, tag=7):
+class CompletionSent(_Record, frozen=True, tag=7):
     """Deliver the result of a command, from another invocation."""
 
     sink: Sink
     result: Result
 
 
-class KillRequested(_Record, tag=8):
+class KillRequested(_Record, frozen=True, tag=8):
     """End an invocation now, and all that it called."""
 
     invocation_id: str
 
 
-class AttachRequested(_Record, tag=9):
+class AttachRequested(_Record, frozen=True, tag=9):
     """Deliver the outcome of an invocation to `sink`, when it has one."""
 
     invocation_id: str
@@ -95,13 +95,13 @@ class AttachRequested(_Record, tag=9):
     """False: answer at once, with Void while it is still running."""
 
 
-class Expired(_Record, tag=10):
+class Expired(_Record, frozen=True, tag=10):
     """The retention of a completed invocation may have passed."""
 
     invocation_id: str
 
 
-class OutboxSent(_Record, tag=11):
+class OutboxSent(_Record, frozen=True, tag=11):
     """Messages up to and including `sequence` for one partition are durable there."""
 
     to_partition: int
@@ -112,7 +112,7 @@ Envelope = Invoke | SignalSent | CompletionSent | KillRequested | AttachRequeste
 """Records that one partition may send to another."""
 
 
-class Inbound(_Record, tag=12):
+class Inbound(_Record, frozen=True, tag=12):
     """A message from another partition's outbox. Taken in once, however often it comes."""
 
     from_partition: int
@@ -120,7 +120,7 @@ class Inbound(_Record, tag=12):
     message: Envelope
 
 
-class OutboxRow(_Record):
+class OutboxRow(_Record, frozen=True):
     """A message to another partition, kept until that partition has taken it in."""
 
     to_partition: int

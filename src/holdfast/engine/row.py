@@ -7,7 +7,6 @@ fields may be appended with defaults. Times are milliseconds since the epoch.
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import NamedTuple
 
 import msgspec
 
@@ -83,7 +82,7 @@ class OriginKind(IntEnum):
     SERVICE = 1
 
 
-class Origin(_Row):
+class Origin(_Row, frozen=True):
     """Who made an invocation."""
 
     kind: OriginKind = OriginKind.INGRESS
@@ -91,7 +90,7 @@ class Origin(_Row):
     target: str | None = None
 
 
-class Sink(_Row):
+class Sink(_Row, frozen=True):
     """An invocation that waits for the outcome of another one."""
 
     invocation_id: str
@@ -100,7 +99,7 @@ class Sink(_Row):
     """Wire type of the completion to deliver."""
 
 
-class Waiting(_Row):
+class Waiting(_Row, frozen=True):
     """The await set of a suspended invocation: any member resumes it."""
 
     completions: tuple[int, ...] = ()
@@ -108,7 +107,7 @@ class Waiting(_Row):
     named_signals: tuple[str, ...] = ()
 
 
-class AttemptFailure(_Row):
+class AttemptFailure(_Row, frozen=True):
     """Why the last attempt failed."""
 
     code: int
@@ -120,8 +119,12 @@ class AttemptFailure(_Row):
     related_command_type: int | None = None
 
 
-class InvocationRow(_Row):
-    """One invocation. Its size does not grow with its journal."""
+class InvocationRow(msgspec.Struct, array_like=True, gc=False):
+    """One invocation. Its size does not grow with its journal.
+
+    The only mutable row: it changes with every record, so a draft copies it once and edits the copy
+    (`Draft.edit`). Nobody else writes to one.
+    """
 
     id: str
     target: Target
@@ -139,7 +142,11 @@ class InvocationRow(_Row):
     """How long the completed invocation is kept."""
     attempt: int = 0
     """Number of the current or last attempt, from 1."""
+    attempt_base: int = 0
+    """Journal length when that attempt began: what was in its replay."""
     journal_length: int = 0
+    cancel_index: int = -1
+    """Journal index of the last cancel signal."""
     deployment_id: str | None = None
     """Pinned when the handler's first entry is recorded."""
     open_runs: tuple[int, ...] = ()
@@ -165,7 +172,7 @@ class InvocationRow(_Row):
     """Its place while PENDING."""
 
 
-class LockRow(_Row):
+class LockRow(_Row, frozen=True):
     """Who holds an object key, and the ends of its inbox."""
 
     holder: str | None
@@ -175,35 +182,35 @@ class LockRow(_Row):
     """Sequence that the next arrival gets."""
 
 
-class InboxRow(_Row):
+class InboxRow(_Row, frozen=True):
     """An invocation that waits for its object key."""
 
     invocation_id: str
 
 
-class TimerRow(_Row):
+class TimerRow(_Row, frozen=True):
     """Something to do at a time. All of it is in the key."""
 
 
-class StateRow(_Row):
+class StateRow(_Row, frozen=True):
     """One state entry of an object."""
 
     value: bytes
 
 
-class DedupRow(_Row):
+class DedupRow(_Row, frozen=True):
     """How much of another partition's outbox this one has taken in."""
 
     sequence: int
 
 
-class PartitionRow(_Row):
+class PartitionRow(_Row, frozen=True):
     """Counters of a partition."""
 
     outbox_next: int = 1
 
 
-class HandlerRow(_Row):
+class HandlerRow(_Row, frozen=True):
     """What the catalog says about a handler, in the latest deployment of its service."""
 
     service_kind: ServiceKind
@@ -211,7 +218,7 @@ class HandlerRow(_Row):
     deployment_id: str
 
 
-class JournalRow(NamedTuple):
+class JournalRow(msgspec.Struct, frozen=True, gc=False):
     """One entry of a journal."""
 
     invocation_id: str

@@ -5,12 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
+from holdfast.domain.errors import HoldfastError
 from holdfast.domain.message import Outcome, Signal
 from holdfast.domain.target import ServiceManifest, Target
 from holdfast.engine.decision import Answer
 from holdfast.engine.row import HandlerRow, InvocationRow, JournalRow
 from holdfast.storage.base import InvocationFilter, StoredDeployment
 from holdfast.transport.base import HandlerPort
+
+
+class Overloaded(HoldfastError):
+    """A queue is full; nothing was stored. Try again later."""
+
+    code = "HF1429"
+
+    def __init__(self, target: Target) -> None:
+        super().__init__(
+            f"The inbox of {target} is full.",
+            hint="Wait for its invocations to finish, or spread the work over more keys.",
+        )
 
 
 class Accepted(NamedTuple):

@@ -1,0 +1,150 @@
+"""The two functions of the core: `footprint` and `apply`."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from holdfast.domain.message import Suspension
+from holdfast.engine.decision import Answer, Reply
+from holdfast.engine.on_handler_sent import on_handler_sent, suspension_notes
+from holdfast.engine.on_invoke import on_invoke
+from holdfast.engine.on_record import (
+    on_attach_requested,
+    on_attempt_lost,
+    on_attempt_resumed,
+    on_completion_sent,
+    on_expired,
+    on_kill_requested,
+    on_signal_sent,
+    on_timer_fired,
+)
+from holdfast.engine.record import (
+    AttachRequested,
+    AttemptLost,
+    AttemptResumed,
+    CompletionSent,
+    Expired,
+    HandlerSent,
+    Inbound,
+    Invoke,
+    KillRequested,
+    OutboxSent,
+    Record,
+    SignalSent,
+    TimerFired,
+)
+from holdfast.engine.row import DedupRow, Key, Lookup, Table
+from holdfast.engine.view import Draft, Stamp, View
+
+
+def footprint(record: Record) -> list[Key]:
+    """Return the keys that `apply` will probably need. A best guess: it may ask for more."""
+    match record:
+        case Inbound(from_partition=sender, message=message):
+            return [(Table.DEDUP, sender), *footprint(message)]
+        case Invoke(invocation_id=invocation_id, target=target):
+            if target.key is None:
+                return [(Table.INVOCATION, invocation_id)]
+            return [
+                (Table.INVOCATION, invocation_id),
+                (Table.LOCK, target.service, target.key),
+            ]
+        case HandlerSent(invocation_id=invocation_id, messages=messages):
+            keys: list[Key] = [(Table.INVOCATION, invocation_id)]
+            last = messages[-1]
+            if isinstance(last, Suspension):
+                keys += [
+                    (Lookup.HAS_NOTIFICATION, invocation_id, note)
+                    for note in suspension_notes(last)
+                ]
+            return keys
+        case TimerFired():
+            return [
+                (Table.TIMER, record.timer_at_ms, record.invocation_id, record.slot),
+                (Table.INVOCATION, record.invocation_id),
+            ]
+        case KillRequested(invocation_id=invocation_id):
+            return [(Table.INVOCATION, invocation_id), (Lookup.CHILDREN, invocation_id)]
+        case CompletionSent(sink=sink):
+            return [(Table.INVOCATION, sink.invocation_id)]
+        case OutboxSent():
+            return []
+        case (
+            SignalSent()
+            | AttachRequested()
+            | AttemptLost()
+            | AttemptResumed()
+            | Expired()
+        ):
+            return [(Table.INVOCATION, record.invocation_id)]
+        case _:
+            assert_never(record)
+
+
+def apply(view: View, record: Record, stamp: Stamp) -> Draft:
+    """Decide what one record changes. Pure: same view, record and stamp, same decision.
+
+    The decision is not yet part of the view; `View.merge` makes it so.
+
+    Args:
+        view: Rows loaded for this batch, overlaid with earlier decisions of the batch.
+        stamp: Time and entropy from the leader.
+    Raises:
+        Missing: A row outside the loaded ones is needed. Load it and call again.
+    """
+    draft = Draft(view, stamp)
+    _dispatch(draft, record)
+    answer = draft.answer
+    while draft.follow_ups:
+        _dispatch(draft, draft.follow_ups.popleft())
+    draft.answer = answer
+    return draft
+
+
+def _dispatch(draft: Draft, record: Record) -> None:
+    match record:
+        case HandlerSent():
+            on_handler_sent(draft, record)
+        case Invoke():
+            on_invoke(draft, record)
+        case TimerFired():
+            on_timer_fired(draft, record)
+        case CompletionSent():
+            on_completion_sent(draft, record)
+        case SignalSent():
+            on_signal_sent(draft, record)
+        case Inbound():
+            _on_inbound(draft, record)
+        case OutboxSent():
+            _on_outbox_sent(draft, record)
+        case AttemptLost():
+            on_attempt_lost(draft, record)
+        case AttemptResumed():
+            on_attempt_resumed(draft, record)
+        case KillRequested():
+            on_kill_requested(draft, record)
+        case AttachRequested():
+            on_attach_requested(draft, record)
+        case Expired():
+            on_expired(draft, record)
+        case _:
+            assert_never(record)
+
+
+def _on_inbound(draft: Draft, record: Inbound) -> None:
+    """Take in a message of another partition, unless it was taken in before.
+
+    Senders keep order and never skip, so one number per sender tells.
+    """
+    key: Key = (Table.DEDUP, record.from_partition)
+    seen = draft.fact(key)
+    if isinstance(seen, DedupRow) and record.sequence <= seen.sequence:
+        draft.answer = Answer(Reply.IGNORED)
+        return
+    draft.rows[key] = DedupRow(record.sequence)
+    _dispatch(draft, record.message)
+
+
+def _on_outbox_sent(draft: Draft, record: OutboxSent) -> None:
+    for sequence in record.sequences:
+        draft.rows[Table.OUTBOX, sequence] = None

@@ -1,0 +1,243 @@
+"""What each command of a handler does, beyond being recorded.
+
+State is written when the entry is recorded, in the same commit. Commands that complete at once get
+their completion right behind them.
+"""
+
+from __future__ import annotations
+
+from holdfast.domain.ids import (
+    IdError,
+    idempotency_bucket,
+    idempotent_unique_part,
+    key_partition_key,
+    parse_awakeable_id,
+    parse_invocation_id,
+    print_invocation_id,
+    service_partition_key,
+)
+from holdfast.domain.message import (
+    KIND_CALL,
+    KIND_CHILD_ID,
+    AttachInvocation,
+    Call,
+    ChildId,
+    ClearAllState,
+    ClearState,
+    Command,
+    CompleteAwakeable,
+    Completion,
+    GetEagerState,
+    GetEagerStateKeys,
+    GetInvocationOutput,
+    GetLazyState,
+    GetLazyStateKeys,
+    Input,
+    OneWayCall,
+    Output,
+    Run,
+    SendSignal,
+    SetState,
+    Signal,
+    Sleep,
+    StateKeys,
+    Value,
+    Void,
+    completion_kind,
+)
+from holdfast.domain.target import HandlerKind, ServiceKind, Target
+from holdfast.engine.lifecycle import deliver, put_timer
+from holdfast.engine.limit import OPEN_RUNS_MAX
+from holdfast.engine.record import AttachRequested, Invoke, SignalSent
+from holdfast.engine.row import (
+    HandlerRow,
+    InvocationRow,
+    Origin,
+    OriginKind,
+    Sink,
+    StateRow,
+    Table,
+    slot_of_completion,
+)
+from holdfast.engine.view import Draft
+
+
+class Violation(Exception):
+    """A message cannot be applied; the attempt fails and is retried by policy."""
+
+    def __init__(self, message: str, *, code: int = 571, is_final: bool = False) -> None:
+        super().__init__(message)
+        self.code = code
+        self.is_final = is_final
+        """Whether trying again cannot help: the invocation is paused."""
+
+
+def on_command(draft: Draft, row: InvocationRow, command: Command) -> None:
+    """Record a command and begin its effect.
+
+    Raises:
+        Violation: Nothing of this command was applied.
+    """
+    match command:
+        case Run():
+            _on_run(draft, row, command)
+        case Output():
+            row.output_index = draft.append(row, command)
+        case GetEagerState() | GetEagerStateKeys():
+            _object_key(row)
+            draft.append(row, command)
+        case SetState() | ClearState() | ClearAllState():
+            _on_state_write(draft, row, command)
+        case GetLazyState() | GetLazyStateKeys():
+            _on_state_read(draft, row, command)
+        case Sleep():
+            _on_sleep(draft, row, command)
+        case Call() | OneWayCall():
+            _on_call(draft, row, command)
+        case SendSignal() | CompleteAwakeable():
+            _on_signal(draft, row, command)
+        case AttachInvocation() | GetInvocationOutput():
+            _on_attach(draft, row, command)
+        case Input():
+            raise Violation("a handler may not send an input [HF2014]")
+
+
+def _on_run(draft: Draft, row: InvocationRow, command: Run) -> None:
+    if len(row.open_runs) >= OPEN_RUNS_MAX:
+        raise Violation(f"more than {OPEN_RUNS_MAX} steps are open at once [HF2015]", code=500)
+    draft.append(row, command)
+    row.open_runs = (*row.open_runs, command.completion_id)
+
+
+def _object_key(row: InvocationRow) -> str:
+    if row.target.key is None:
+        raise Violation(f"{row.target.service} has no key, so it has no state [HF2016]")
+    return row.target.key
+
+
+def _on_state_write(
+    draft: Draft, row: InvocationRow, command: SetState | ClearState | ClearAllState
+) -> None:
+    service, key = row.target.service, _object_key(row)
+    if row.handler_kind is HandlerKind.SHARED:
+        raise Violation(
+            f"shared handler {row.target} may read state, not write it;"
+            " make it exclusive [HF2017]"
+        )
+    draft.append(row, command)
+    match command:
+        case SetState(state_key=name, value=value):
+            draft.rows[Table.STATE, service, key, name] = StateRow(value.content)
+        case ClearState(state_key=name):
+            draft.rows[Table.STATE, service, key, name] = None
+        case ClearAllState():
+            draft.clear_state(service, key)
+
+
+def _on_state_read(
+    draft: Draft, row: InvocationRow, command: GetLazyState | GetLazyStateKeys
+) -> None:
+    service, key = row.target.service, _object_key(row)
+    result: Void | Value | StateKeys
+    if isinstance(command, GetLazyState):
+        value = draft.state(service, key, command.state_key)
+        result = Void() if value is None else Value(value)
+    else:
+        result = StateKeys(draft.state_names(service, key))
+    draft.append(row, command)
+    kind = completion_kind(command)
+    deliver(draft, row, Completion(kind, command.completion_id, result, draft.at_ms))
+
+
+def _on_sleep(draft: Draft, row: InvocationRow, command: Sleep) -> None:
+    draft.append(row, command)
+    if command.wake_up_at_ms <= draft.at_ms:
+        kind = completion_kind(command)
+        deliver(draft, row, Completion(kind, command.completion_id, Void(), draft.at_ms))
+    else:
+        put_timer(draft, row, command.wake_up_at_ms, slot_of_completion(command.completion_id))
+
+
+def _on_call(draft: Draft, row: InvocationRow, command: Call | OneWayCall) -> None:
+    target = Target(command.service, command.handler, command.object_key)
+    handler = _callee(draft, target)
+    retention_ms = handler.manifest.journal_retention_ms
+    if command.idempotency_key is None:
+        child_id = draft.new_invocation_id(target.service, target.key)
+    else:
+        child_id = idempotent_id(target, command.idempotency_key)
+        retention_ms = handler.manifest.idempotency_retention_ms
+    draft.append(row, command)
+    notification_id = command.invocation_id_completion_id
+    deliver(draft, row, Completion(KIND_CHILD_ID, notification_id, ChildId(child_id), draft.at_ms))
+    invoke = Invoke(
+        invocation_id=child_id,
+        target=target,
+        service_kind=handler.service_kind,
+        handler_kind=handler.manifest.kind,
+        parameter=command.parameter,
+        headers=command.headers,
+        origin=Origin(OriginKind.SERVICE, row.id, str(row.target)),
+        idempotency_key=command.idempotency_key,
+        execute_at_ms=0 if isinstance(command, Call) else command.invoke_at_ms,
+        retention_ms=retention_ms,
+        sink=Sink(row.id, command.completion_id, KIND_CALL) if isinstance(command, Call) else None,
+    )
+    draft.send(invoke, child_id)
+
+
+def _callee(draft: Draft, target: Target) -> HandlerRow:
+    handler = draft.handler(target.service, target.handler)
+    if handler is None:
+        raise Violation(
+            f"no deployment serves {target.service}/{target.handler}; the call is tried again"
+            " until one does [HF2018]",
+            code=404,
+        )
+    is_keyed = handler.service_kind is not ServiceKind.SERVICE
+    if is_keyed and not target.key:
+        raise Violation(f"{target.service} needs a key [HF2019]", code=400)
+    if not is_keyed and target.key is not None:
+        raise Violation(f"{target.service} takes no key, got {target.key!r} [HF2020]", code=400)
+    return handler
+
+
+def idempotent_id(target: Target, idempotency_key: str) -> str:
+    """Return the id of the invocation that this target and idempotency key stand for."""
+    partition_key = (
+        key_partition_key(target.key)
+        if target.key is not None
+        else service_partition_key(target.service, idempotency_bucket(idempotency_key))
+    )
+    unique = idempotent_unique_part(target.service, target.key, target.handler, idempotency_key)
+    return print_invocation_id(partition_key.to_bytes(8, "big") + unique)
+
+
+def _on_signal(draft: Draft, row: InvocationRow, command: SendSignal | CompleteAwakeable) -> None:
+    try:
+        if isinstance(command, CompleteAwakeable):
+            target_id: str
+            target_id, index = parse_awakeable_id(command.awakeable_id)
+            signal = Signal(command.result, index)
+        else:
+            target_id = command.target_invocation_id
+            parse_invocation_id(target_id)
+            signal = Signal(command.result, command.index, command.signal_name)
+    except IdError as error:
+        raise Violation(f"{error} [HF1003]", code=400) from error
+    draft.append(row, command)
+    draft.send(SignalSent(target_id, signal), target_id)
+
+
+def _on_attach(
+    draft: Draft, row: InvocationRow, command: AttachInvocation | GetInvocationOutput
+) -> None:
+    target_id = command.target_invocation_id
+    try:
+        parse_invocation_id(target_id)
+    except IdError as error:
+        raise Violation(f"{error} [HF1003]", code=400) from error
+    draft.append(row, command)
+    sink = Sink(row.id, command.completion_id, completion_kind(command))
+    is_waiting = isinstance(command, AttachInvocation)
+    draft.send(AttachRequested(target_id, sink, is_waiting), target_id)

@@ -1,0 +1,268 @@
+"""The life of an invocation: the transitions that several records share.
+
+    SCHEDULED ──due──▶ PENDING ──key free──▶ RUNNING ──output, end──▶ COMPLETED ──retention──▶ gone
+                                             │  ▲ ▲
+               nothing to do until something │  │ └─ retry time ── BACKING_OFF ◀─ attempt failed
+               arrives it waits for          ▼  │                      │
+                                          SUSPENDED                    └─ attempts used up ─▶ PAUSED
+
+Kill leads from every state to COMPLETED. An exclusive invocation holds its object key from RUNNING
+to COMPLETED, whatever lies between.
+"""
+
+from __future__ import annotations
+
+from copy import copy
+from hashlib import blake2b
+
+from holdfast.domain.message import (
+    SIGNAL_CANCEL,
+    Completion,
+    Entry,
+    Failure,
+    Notification,
+    Outcome,
+    Output,
+    Signal,
+    StepFailures,
+    Void,
+)
+from holdfast.domain.retry import OnMaxAttempts, RetrySchedule
+from holdfast.domain.target import HandlerKind
+from holdfast.engine.decision import (
+    DeleteTimers,
+    EndAttempt,
+    Forward,
+    RegisterTimer,
+    Respond,
+    StartAttempt,
+)
+from holdfast.engine.record import CompletionSent
+from holdfast.engine.row import (
+    SLOT_RETRY,
+    AttemptFailure,
+    InboxRow,
+    InvocationRow,
+    LockRow,
+    Sink,
+    Status,
+    Table,
+    TimerRow,
+    Waiting,
+)
+from holdfast.engine.view import Draft
+
+RETRY_DEFAULT = RetrySchedule()
+_JITTER_SHARE = 0.3
+
+
+def admit(draft: Draft, row: InvocationRow, entries: tuple[Entry, ...] | None = None) -> None:
+    """Start an invocation, or queue it behind the holder of its object key."""
+    key = row.target.key
+    if row.handler_kind is not HandlerKind.EXCLUSIVE or key is None:
+        start(draft, row, entries)
+        return
+    service = row.target.service
+    lock = draft.lock(service, key)
+    if lock is None:
+        draft.rows[Table.LOCK, service, key] = LockRow(row.id)
+        start(draft, row)
+        return
+    row.status = Status.PENDING
+    row.inbox_sequence = lock.tail
+    draft.rows[Table.INBOX, service, key, lock.tail] = InboxRow(row.id)
+    draft.rows[Table.LOCK, service, key] = LockRow(lock.holder, lock.head, lock.tail + 1)
+
+
+def start(draft: Draft, row: InvocationRow, entries: tuple[Entry, ...] | None = None) -> None:
+    """Begin the next attempt."""
+    row.status = Status.RUNNING
+    row.attempt += 1
+    row.attempt_base = row.journal_length
+    row.waiting = None
+    row.retry_at_ms = 0
+    draft.act(StartAttempt(copy(row), entries))
+
+
+def deliver(draft: Draft, row: InvocationRow, notification: Notification) -> None:
+    """Record a notification and let the handler know."""
+    index = draft.append(row, notification)
+    if isinstance(notification, Signal) and notification.index == SIGNAL_CANCEL:
+        row.cancel_index = index
+    if row.status is Status.RUNNING:
+        draft.act(Forward(row.id, row.attempt, notification))
+    elif row.status is Status.SUSPENDED and _is_awaited(row.waiting, notification):
+        row.retry_count = 0
+        start(draft, row)
+
+
+def _is_awaited(waiting: Waiting | None, notification: Notification) -> bool:
+    assert waiting is not None, "suspended without an await set"
+    match notification:
+        case Completion(completion_id=completion_id):
+            return completion_id in waiting.completions
+        case Signal(index=None, name=name):
+            return name in waiting.named_signals
+        case Signal(index=index):
+            return index in waiting.signals
+
+
+def put_timer(draft: Draft, row: InvocationRow, at_ms: int, slot: str) -> None:
+    """Write a timer of an invocation."""
+    draft.rows[Table.TIMER, at_ms, row.id, slot] = TimerRow()
+    row.timer_count += 1
+    draft.act(RegisterTimer(at_ms, row.id, slot))
+
+
+def fail_attempt(
+    draft: Draft,
+    row: InvocationRow,
+    failure: AttemptFailure,
+    *,
+    delay_ms: int | None = None,
+    is_counted: bool = True,
+) -> None:
+    """Record a failed attempt and decide what comes next.
+
+    Args:
+        delay_ms: Wait chosen by the handler; it replaces the policy's next interval.
+        is_counted: Whether the attempt counts against the policy.
+    """
+    row.last_failure = failure
+    row.stale_retry_count += 1
+    if delay_ms is None or is_counted:
+        row.retry_count += 1
+    handler = draft.handler(row.target.service, row.target.handler)
+    schedule = (handler.manifest.retry if handler is not None else None) or RETRY_DEFAULT
+    if delay_ms is None:
+        delay_ms = schedule.delay_ms(row.retry_count)
+        if delay_ms is None:
+            if schedule.on_max_attempts is OnMaxAttempts.KILL:
+                complete(draft, row, Failure(failure.code, failure.message))
+            else:
+                pause(row)
+            return
+        delay_ms += _jitter_ms(row, delay_ms)
+    back_off(draft, row, delay_ms)
+
+
+def back_off(draft: Draft, row: InvocationRow, delay_ms: int) -> None:
+    """Start the next attempt after a while."""
+    if delay_ms <= 0:
+        start(draft, row)
+        return
+    row.status = Status.BACKING_OFF
+    row.retry_at_ms = draft.at_ms + delay_ms
+    put_timer(draft, row, row.retry_at_ms, SLOT_RETRY)
+
+
+def pause(row: InvocationRow) -> None:
+    """Start no more attempts until a person says so."""
+    row.status = Status.PAUSED
+    row.retry_at_ms = 0
+
+
+def count_step_failure(draft: Draft, row: InvocationRow, completion_id: int) -> None:
+    """Remember that a step failed once more."""
+    others = tuple(f for f in row.step_failures if f.completion_id != completion_id)
+    known = next((f for f in row.step_failures if f.completion_id == completion_id), None)
+    failures = (
+        StepFailures(completion_id, 1, draft.at_ms)
+        if known is None
+        else StepFailures(completion_id, known.count + 1, known.since_ms)
+    )
+    row.step_failures = (*others, failures)
+
+
+def _jitter_ms(row: InvocationRow, delay_ms: int) -> int:
+    # Derived from the id, so that applying twice decides the same, and spread over invocations, so
+    # that those that failed together do not come back together.
+    digest = blake2b(f"{row.id}{row.retry_count}".encode(), digest_size=2).digest()
+    share = int.from_bytes(digest, "big") / 0xFFFF
+    return int(delay_ms * _JITTER_SHARE * share)
+
+
+def complete(
+    draft: Draft, row: InvocationRow, outcome: Outcome, output_index: int | None = None
+) -> None:
+    """End an invocation and tell everybody who waits for its outcome.
+
+    Args:
+        output_index: Journal index of the Output that holds the outcome; None appends one.
+    """
+    if row.status is Status.PENDING:
+        _leave_inbox(draft, row)
+        holds_key = False
+    else:
+        holds_key = row.status is not Status.SCHEDULED and is_exclusive(row)
+    if row.status is Status.RUNNING:
+        draft.act(EndAttempt(row.id, row.attempt, is_abort=output_index is None))
+    if output_index is None:
+        output_index = draft.append(row, Output(outcome))
+    row.status = Status.COMPLETED
+    row.output_index = output_index
+    row.has_failed = isinstance(outcome, Failure)
+    row.completed_at_ms = draft.at_ms
+    row.expires_at_ms = draft.at_ms + row.retention_ms
+    row.waiting = None
+    row.open_runs = ()
+    row.step_failures = ()
+    if row.timer_count:
+        row.timer_count = 0
+        draft.delete_range(DeleteTimers(row.id))
+    sinks, row.sinks = row.sinks, ()
+    for sink in sinks:
+        draft.send(CompletionSent(sink, outcome), sink.invocation_id)
+    draft.act(Respond(row.id, outcome))
+    if holds_key:
+        _release(draft, row)
+
+
+def is_exclusive(row: InvocationRow) -> bool:
+    """Whether an invocation needs its object key for itself."""
+    return row.handler_kind is HandlerKind.EXCLUSIVE and row.target.key is not None
+
+
+def _leave_inbox(draft: Draft, row: InvocationRow) -> None:
+    # The gap stays: whoever releases the key skips it.
+    assert row.target.key is not None
+    draft.rows[Table.INBOX, row.target.service, row.target.key, row.inbox_sequence] = None
+
+
+def _release(draft: Draft, row: InvocationRow) -> None:
+    """Give the object key to the next in its inbox."""
+    service, key = row.target.service, row.target.key
+    assert key is not None
+    lock = draft.lock(service, key)
+    assert lock is not None and lock.holder == row.id, f"{row.id} does not hold its key: {lock}"
+    for sequence in range(lock.head, lock.tail):
+        waiting = draft.inbox(service, key, sequence)
+        if waiting is None:
+            continue
+        draft.rows[Table.INBOX, service, key, sequence] = None
+        draft.rows[Table.LOCK, service, key] = LockRow(
+            waiting.invocation_id, sequence + 1, lock.tail
+        )
+        following = draft.edit(waiting.invocation_id)
+        assert following is not None and following.status is Status.PENDING
+        start(draft, following)
+        return
+    draft.rows[Table.LOCK, service, key] = None
+
+
+def outcome_of(draft: Draft, row: InvocationRow) -> Outcome:
+    """Return the outcome of a completed invocation."""
+    assert row.output_index is not None
+    entry = draft.entry(row.id, row.output_index)
+    assert isinstance(entry, Output), f"{row.id}: entry {row.output_index} is not its output"
+    return entry.result
+
+
+def answer_sink(draft: Draft, row: InvocationRow, sink: Sink, *, is_waiting: bool) -> None:
+    """Give the outcome to a sink, now or when there is one."""
+    if row.status is Status.COMPLETED:
+        draft.send(CompletionSent(sink, outcome_of(draft, row)), sink.invocation_id)
+    elif not is_waiting:
+        draft.send(CompletionSent(sink, Void()), sink.invocation_id)
+    elif sink not in row.sinks:
+        row.sinks = (*row.sinks, sink)

@@ -1,0 +1,65 @@
+"""A request to invoke, from a client or from another invocation.
+
+The id is the identity: requests with an idempotency key carry an id derived from it, so the second
+one finds the row of the first.
+"""
+
+from __future__ import annotations
+
+from holdfast.domain.message import Failure, Input, Value
+from holdfast.engine.decision import Answer, Reply
+from holdfast.engine.lifecycle import admit, answer_sink, is_exclusive, put_timer
+from holdfast.engine.limit import INBOX_LENGTH_MAX
+from holdfast.engine.record import CompletionSent, Invoke
+from holdfast.engine.row import SLOT_START, InvocationRow, OriginKind, Status, Table
+from holdfast.engine.view import Draft
+
+
+def on_invoke(draft: Draft, record: Invoke) -> None:
+    """Make the invocation, or join the one that exists."""
+    existing = draft.edit(record.invocation_id)
+    if existing is not None:
+        if record.sink is not None:
+            answer_sink(draft, existing, record.sink, is_waiting=True)
+        draft.answer = Answer(Reply.PREVIOUSLY_ACCEPTED, existing.status)
+        return
+    row = InvocationRow(
+        id=record.invocation_id,
+        target=record.target,
+        service_kind=record.service_kind,
+        handler_kind=record.handler_kind,
+        status=Status.SCHEDULED,
+        created_at_ms=draft.at_ms,
+        modified_at_ms=draft.at_ms,
+        origin=record.origin,
+        idempotency_key=record.idempotency_key,
+        execute_at_ms=record.execute_at_ms,
+        sinks=() if record.sink is None else (record.sink,),
+        retention_ms=record.retention_ms,
+    )
+    if _is_inbox_full(draft, row) and not _must_accept(record):
+        if record.sink is not None:
+            failure = Failure(429, f"the inbox of {record.target} is full [HF1429]")
+            draft.send(CompletionSent(record.sink, failure), record.sink.invocation_id)
+        draft.answer = Answer(Reply.OVERLOADED)
+        return
+    draft.rows[Table.INVOCATION, row.id] = row
+    entry = Input(Value(record.parameter), record.headers)
+    draft.append(row, entry)
+    if record.execute_at_ms > draft.at_ms:
+        put_timer(draft, row, record.execute_at_ms, SLOT_START)
+    else:
+        admit(draft, row, (entry,))
+    draft.answer = Answer(Reply.ACCEPTED, row.status)
+
+
+def _is_inbox_full(draft: Draft, row: InvocationRow) -> bool:
+    if not is_exclusive(row) or row.target.key is None:
+        return False
+    lock = draft.lock(row.target.service, row.target.key)
+    return lock is not None and lock.tail - lock.head >= INBOX_LENGTH_MAX
+
+
+def _must_accept(record: Invoke) -> bool:
+    # A one-way call was recorded in its caller's journal as made; nobody could be told otherwise.
+    return record.origin.kind is OriginKind.SERVICE and record.sink is None

@@ -1,0 +1,154 @@
+"""The smaller records: timers, signals, completions, kills, attachments, losses, retention."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from holdfast.domain.message import (
+    SIGNAL_CANCEL,
+    Completion,
+    Void,
+)
+from holdfast.engine.decision import Answer, DeleteJournal, Reply
+from holdfast.engine.lifecycle import (
+    admit,
+    answer_sink,
+    complete,
+    deliver,
+    fail_attempt,
+    start,
+)
+from holdfast.engine.on_handler_sent import is_current
+from holdfast.engine.record import (
+    CANCELED,
+    KILLED,
+    NOT_FOUND,
+    AttachRequested,
+    AttemptLost,
+    AttemptResumed,
+    CompletionSent,
+    Expired,
+    KillRequested,
+    SignalSent,
+    TimerFired,
+)
+from holdfast.engine.row import (
+    SLOT_RETRY,
+    SLOT_START,
+    AttemptFailure,
+    Status,
+    Table,
+)
+from holdfast.engine.view import Draft
+
+_KIND_SLEEP = 0x800C
+
+
+def on_timer_fired(draft: Draft, record: TimerFired) -> None:
+    """Do what the timer is for. A second firing finds no row and does nothing."""
+    key = (Table.TIMER, record.timer_at_ms, record.invocation_id, record.slot)
+    if draft.fact(key) is None:
+        draft.answer = Answer(Reply.IGNORED)
+        return
+    assert record.timer_at_ms <= draft.at_ms, f"timer {key} fired early, at {draft.at_ms}"
+    draft.rows[key] = None
+    row = draft.edit(record.invocation_id)
+    if row is None or row.status is Status.COMPLETED:
+        return
+    row.timer_count -= 1
+    if record.slot == SLOT_START:
+        assert row.status is Status.SCHEDULED
+        admit(draft, row)
+    elif record.slot == SLOT_RETRY:
+        if row.status is Status.BACKING_OFF and row.retry_at_ms == record.timer_at_ms:
+            start(draft, row)
+    else:
+        completion_id = int(record.slot[1:])
+        deliver(draft, row, Completion(_KIND_SLEEP, completion_id, Void(), draft.at_ms))
+
+
+def on_signal_sent(draft: Draft, record: SignalSent) -> None:
+    """Record a signal. Finished invocations ignore it; a cancel ends those that wait to begin."""
+    row = draft.edit(record.invocation_id)
+    if row is None:
+        draft.answer = Answer(Reply.NOT_FOUND)
+        return
+    draft.answer = Answer(Reply.ACCEPTED, row.status)
+    is_cancel = record.signal.index == SIGNAL_CANCEL
+    match row.status:
+        case Status.COMPLETED:
+            draft.answer = Answer(Reply.ALREADY_COMPLETED, row.status)
+        case Status.SCHEDULED | Status.PENDING:
+            # It has made no awakeable yet, so only a cancel can be meant for it.
+            if is_cancel:
+                complete(draft, row, CANCELED)
+        case _:
+            was_paused = row.status is Status.PAUSED
+            deliver(draft, row, replace(record.signal, at_ms=draft.at_ms))
+            if is_cancel and was_paused:
+                start(draft, row)
+
+
+def on_completion_sent(draft: Draft, record: CompletionSent) -> None:
+    """Record the result of a call or an attach."""
+    sink = record.sink
+    row = draft.edit(sink.invocation_id)
+    if row is None or row.status is Status.COMPLETED:
+        draft.answer = Answer(Reply.IGNORED)
+        return
+    deliver(draft, row, Completion(sink.kind, sink.completion_id, record.result, draft.at_ms))
+
+
+def on_kill_requested(draft: Draft, record: KillRequested) -> None:
+    """End an invocation now, and all that it called."""
+    row = draft.edit(record.invocation_id)
+    if row is None:
+        draft.answer = Answer(Reply.NOT_FOUND)
+        return
+    draft.answer = Answer(Reply.ACCEPTED, row.status)
+    if row.status is Status.COMPLETED:
+        draft.answer = Answer(Reply.ALREADY_COMPLETED, row.status)
+        return
+    children = draft.children(row.id)
+    complete(draft, row, KILLED)
+    for child_id in children:
+        draft.send(KillRequested(child_id), child_id)
+
+
+def on_attach_requested(draft: Draft, record: AttachRequested) -> None:
+    """Connect a sink to the outcome of an invocation."""
+    row = draft.edit(record.invocation_id)
+    if row is None:
+        draft.send(CompletionSent(record.sink, NOT_FOUND), record.sink.invocation_id)
+        return
+    answer_sink(draft, row, record.sink, is_waiting=record.is_waiting)
+
+
+def on_attempt_lost(draft: Draft, record: AttemptLost) -> None:
+    """Try again: at once the first time, later by the retry policy."""
+    row = draft.invocation(record.invocation_id)
+    if not is_current(draft, row, record.epoch, record.attempt):
+        draft.answer = Answer(Reply.IGNORED)
+        return
+    row = draft.edit(record.invocation_id)
+    assert row is not None
+    failure = AttemptFailure(record.code, record.reason, draft.at_ms)
+    is_first = row.stale_retry_count == 0
+    fail_attempt(draft, row, failure, delay_ms=0 if is_first else None)
+
+
+def on_attempt_resumed(draft: Draft, record: AttemptResumed) -> None:
+    """Start the attempt that the leader before this one may have lost."""
+    row = draft.edit(record.invocation_id)
+    if row is not None and row.status is Status.RUNNING:
+        start(draft, row)
+
+
+def on_expired(draft: Draft, record: Expired) -> None:
+    """Remove a completed invocation whose retention has passed."""
+    row = draft.invocation(record.invocation_id)
+    if row is None or row.status is not Status.COMPLETED or row.expires_at_ms > draft.at_ms:
+        draft.answer = Answer(Reply.IGNORED)
+        return
+    draft.rows[Table.INVOCATION, row.id] = None
+    draft.delete_range(DeleteJournal(row.id))

@@ -1,0 +1,212 @@
+"""A whole server: store, host and HTTP listeners, wired. The only place that names adapters."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import socket
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import uvicorn
+
+from holdfast.admin.app import create_admin_app
+from holdfast.domain.errors import UsageError
+from holdfast.ingress.app import create_ingress_app
+from holdfast.server.clock import SystemClock
+from holdfast.server.config import Address, ServerConfig, parse_address
+from holdfast.server.host import Host
+from holdfast.storage.base import Store
+from holdfast.storage.memory import MemoryStore
+from holdfast.storage.sqlite import SqliteStore
+from holdfast.transport.websocket_server import create_worker_endpoint
+
+_log = logging.getLogger(__name__)
+
+ASGIApp = Callable[
+    [
+        MutableMapping[str, Any],
+        Callable[[], Awaitable[MutableMapping[str, Any]]],
+        Callable[[MutableMapping[str, Any]], Awaitable[None]],
+    ],
+    Awaitable[None],
+]
+
+WORKER_PATH = "/holdfast/v1/worker"
+
+
+def open_store(url: str, *, partition_count: int = 4, durability: str = "full") -> Store:
+    """Return the store that a URL names; `Store.open` does the rest.
+
+    Raises:
+        UsageError: HF1205, not a store URL.
+    """
+    scheme, _, rest = url.partition(":")
+    if scheme == "memory":
+        return MemoryStore(partition_count=partition_count)
+    if scheme == "sqlite" and rest:
+        path = Path(rest.removeprefix("//"))
+        return SqliteStore(path, partition_count=partition_count, durability=durability)
+    raise UsageError(
+        f"{url!r} does not name a store.",
+        code="HF1205",
+        hint="Write sqlite:PATH or memory: .",
+    )
+
+
+class _Listener(uvicorn.Server):
+    """A uvicorn server that leaves signals to the process that holds it."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class Server:
+    """A server with its HTTP listeners. Use as an async context manager."""
+
+    def __init__(self, config: ServerConfig) -> None:
+        self.config = config
+        self.ingress = parse_address(config.ingress, "--ingress")
+        self.admin = parse_address(config.admin, "--admin")
+        self._listeners: list[tuple[_Listener, asyncio.Task[None]]] = []
+        self._fatal: asyncio.Future[BaseException] | None = None
+        self._store: Store | None = None
+        self.host: Host
+
+    @property
+    def ingress_url(self) -> str:
+        """Base URL for clients."""
+        return f"http://{self.ingress}"
+
+    @property
+    def admin_url(self) -> str:
+        """Base URL for operators and workers."""
+        return f"http://{self.admin}"
+
+    async def __aenter__(self) -> Server:
+        """Open the store, take the partitions, listen.
+
+        Raises:
+            UsageError: HF1201, an address is taken.
+            StorageError: The store cannot be used.
+        """
+        config = self.config
+        async with contextlib.AsyncExitStack() as undo:
+            ingress_socket = _bind(self.ingress, "--ingress")
+            undo.callback(ingress_socket.close)
+            admin_socket = _bind(self.admin, "--admin")
+            undo.callback(admin_socket.close)
+            self.ingress = Address(self.ingress.host, ingress_socket.getsockname()[1])
+            self.admin = Address(self.admin.host, admin_socket.getsockname()[1])
+            self._fatal = asyncio.get_running_loop().create_future()
+            self._store = open_store(
+                config.store,
+                partition_count=config.partition_count,
+                durability=config.durability,
+            )
+            await self._store.open()
+            undo.push_async_callback(self._store.close)
+            self.host = Host(
+                self._store,
+                SystemClock(),
+                owner=f"server {self.admin}",
+                body_size_bytes_max=config.body_size_bytes_max,
+                inactivity_timeout_ms=config.inactivity_timeout_ms,
+                on_fatal=self._on_fatal,
+            )
+            await self.host.start()
+            undo.push_async_callback(self.host.stop)
+            worker = create_worker_endpoint(self.host)
+            admin = create_admin_app(
+                self.host, ingress_url=self.ingress_url, routes={WORKER_PATH: worker}
+            )
+            await self._listen(create_ingress_app(self.host), ingress_socket)
+            await self._listen(admin, admin_socket)
+            undo.pop_all()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop listening, finish what is under way, close the store."""
+        for listener, _ in self._listeners:
+            listener.should_exit = True
+            listener.force_exit = True
+        await self.host.stop()
+        await asyncio.gather(*(task for _, task in self._listeners))
+        assert self._store is not None
+        await self._store.close()
+
+    async def serve_until(self, stop: asyncio.Event) -> None:
+        """Serve until `stop` is set.
+
+        Raises:
+            HoldfastError: The server cannot go on, for example because a commit failed.
+        """
+        assert self._fatal is not None
+        stopped = asyncio.get_running_loop().create_task(stop.wait())
+        await asyncio.wait([stopped, self._fatal], return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if self._fatal.done():
+            raise self._fatal.result()
+
+    def _on_fatal(self, error: BaseException) -> None:
+        if self._fatal is not None and not self._fatal.done():
+            self._fatal.set_result(error)
+
+    async def _listen(self, app: ASGIApp, sock: socket.socket) -> None:
+        config = uvicorn.Config(
+            app,
+            http="httptools",
+            ws="websockets-sansio",
+            ws_per_message_deflate=False,
+            ws_max_size=64 * 1024 * 1024,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            backlog=2048,
+            timeout_graceful_shutdown=5,
+        )
+        listener = _Listener(config)
+        task = asyncio.get_running_loop().create_task(listener.serve(sockets=[sock]))
+        self._listeners.append((listener, task))
+        while not listener.started:
+            if task.done():
+                await task
+            await asyncio.sleep(0.001)
+
+
+def _bind(address: Address, option: str) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((address.host, address.port))
+    except OSError as error:
+        sock.close()
+        what = (
+            "is in use"
+            if error.errno == errno.EADDRINUSE
+            else f"cannot be bound: {error.strerror}"
+        )
+        raise UsageError(
+            f"{option} {address} {what}.",
+            code="HF1201",
+            hint=f"Stop what listens there, or choose another one with {option} HOST:PORT.",
+        ) from error
+    sock.setblocking(False)
+    return sock
+
+
+__all__ = ["Server", "ServerConfig", "open_store"]
+

@@ -1,0 +1,372 @@
+"""All partitions of one server and what they share: the implementation of `ServerHandle`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+
+from holdfast.domain.errors import NotFoundError
+from holdfast.domain.ids import (
+    invocation_partition_key,
+    key_partition_key,
+    parse_invocation_id,
+    partition_of,
+    print_invocation_id,
+    service_partition_key,
+    ulid,
+)
+from holdfast.domain.message import Outcome, Output, Signal
+from holdfast.domain.target import ServiceManifest
+from holdfast.engine.command import idempotent_id
+from holdfast.engine.decision import (
+    Action,
+    Answer,
+    EndAttempt,
+    Forward,
+    RegisterTimer,
+    Reply,
+    Respond,
+    SendOutbox,
+    StartAttempt,
+)
+from holdfast.engine.record import AttemptResumed, Expired, Invoke, KillRequested, SignalSent
+from holdfast.engine.row import HandlerRow, InvocationRow, JournalRow, Status, Table
+from holdfast.server.catalog import Catalog
+from holdfast.server.clock import Clock
+from holdfast.server.handle import Accepted, Finished, Overloaded, Request
+from holdfast.server.invoker import Invoker
+from holdfast.server.outbox import Outbox
+from holdfast.server.partition import Partition
+from holdfast.server.timer import Timers
+from holdfast.storage.base import InvocationFilter, Store, StoredDeployment
+from holdfast.transport.base import HandlerPort
+
+_log = logging.getLogger(__name__)
+
+_PAGE_ROWS = 1_000
+_EXPIRED_ROWS_MAX = 500
+
+
+class Host:
+    """Leads all partitions of a store and runs their attempts."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        *,
+        owner: str = "server",
+        body_size_bytes_max: int = 10 * 1024 * 1024,
+        inactivity_timeout_ms: int | None = None,
+        cleanup_interval_s: float = 1.0,
+        on_fatal: Callable[[BaseException], None] | None = None,
+    ) -> None:
+        """Prepare; `start` begins.
+
+        Args:
+            cleanup_interval_s: How often invocations whose retention has passed are looked for.
+            on_fatal: Told when a partition stopped by itself: the process should end.
+        """
+        self.body_size_bytes_max = body_size_bytes_max
+        self._store = store
+        self._clock = clock
+        self._owner = owner
+        self._cleanup_interval_s = cleanup_interval_s
+        self._on_fatal = on_fatal
+        self._catalog = Catalog(store)
+        self._invoker = Invoker(
+            store, self._catalog, clock, inactivity_timeout_ms=inactivity_timeout_ms
+        )
+        self._partitions: list[Partition] = []
+        self._timers: list[Timers] = []
+        self._outboxes: list[Outbox] = []
+        self._waiters: dict[str, list[asyncio.Future[Outcome]]] = {}
+        self._cleaner: asyncio.Task[None] | None = None
+
+    @property
+    def partition_count(self) -> int:
+        """Number of partitions of the store."""
+        return self._store.partition_count
+
+    async def start(self) -> None:
+        """Lead every partition and go on with what an earlier leader left.
+
+        There is no other recovery: a first start, a restart and a crash take the same walk.
+        """
+        await self._catalog.load()
+        for index in range(self._store.partition_count):
+            partition = Partition(
+                index,
+                self._store,
+                self._catalog,
+                self._clock,
+                act=self._act,
+                on_stopped=self._on_partition_stopped,
+            )
+            self._partitions.append(partition)
+            self._timers.append(Timers(partition, self._store, self._clock))
+            self._outboxes.append(Outbox(partition, self._store, self._partitions.__getitem__))
+        for partition in self._partitions:
+            await partition.lead(self._owner)
+        for partition, timers, outbox in zip(
+            self._partitions, self._timers, self._outboxes, strict=True
+        ):
+            await self._resume(partition)
+            await outbox.load()
+            await timers.load()
+        for partition in self._partitions:
+            partition.start()
+        self._cleaner = asyncio.get_running_loop().create_task(self._clean(), name="cleaner")
+
+    async def stop(self) -> None:
+        """Finish what was accepted by the loops, abort attempts, release nothing durable."""
+        if self._cleaner is not None:
+            self._cleaner.cancel()
+        for timers in self._timers:
+            timers.stop()
+        await self._invoker.stop()
+        for outbox in self._outboxes:
+            await outbox.stop()
+        for partition in self._partitions:
+            await partition.stop()
+        for waiters in self._waiters.values():
+            for waiter in waiters:
+                waiter.cancel()
+
+    async def _resume(self, partition: Partition) -> None:
+        after = ""
+        while True:
+            rows = await self._store.with_status(
+                partition.index, Status.RUNNING, after, _PAGE_ROWS
+            )
+            for row in rows:
+                partition.submit(AttemptResumed(row.id))
+                after = row.id
+            if len(rows) < _PAGE_ROWS:
+                return
+
+    def _on_partition_stopped(self, partition: Partition, error: BaseException) -> None:
+        _log.error(
+            "partition %s has stopped: %s", partition.index, error,
+            extra={"partition_id": partition.index, "epoch": partition.epoch},
+        )  # fmt: skip
+        if self._on_fatal is not None:
+            self._on_fatal(error)
+
+    async def _clean(self) -> None:
+        while True:
+            await asyncio.sleep(self._cleanup_interval_s)
+            for partition in self._partitions:
+                ids = await self._store.expired(
+                    partition.index, self._clock.now_ms(), _EXPIRED_ROWS_MAX
+                )
+                for invocation_id in ids:
+                    partition.submit(Expired(invocation_id))
+
+    # -- actions ---------------------------------------------------------------------------------
+
+    def _act(self, partition: Partition, action: Action) -> None:
+        match action:
+            case Forward(invocation_id, number, notification):
+                self._invoker.forward(invocation_id, number, notification)
+            case StartAttempt():
+                self._invoker.start(partition, action)
+            case EndAttempt(invocation_id, number, is_abort):
+                self._invoker.end(invocation_id, number, is_abort=is_abort)
+            case Respond(invocation_id, outcome):
+                for waiter in self._waiters.pop(invocation_id, ()):
+                    if not waiter.done():
+                        waiter.set_result(outcome)
+            case RegisterTimer(at_ms, invocation_id, slot):
+                self._timers[partition.index].register(at_ms, invocation_id, slot)
+            case SendOutbox(sequence, to_partition, message):
+                self._outboxes[partition.index].enqueue(sequence, to_partition, message)
+
+    # -- ServerHandle ----------------------------------------------------------------------------
+
+    def now_ms(self) -> int:
+        """Return the server's time."""
+        return self._clock.now_ms()
+
+    def resolve(self, service: str, handler: str) -> HandlerRow:
+        """Find a handler in the latest deployment of its service."""
+        return self._catalog.resolve(service, handler)
+
+    def services(self) -> Sequence[ServiceManifest]:
+        """Return all services, by name."""
+        return self._catalog.services()
+
+    def deployments(self) -> Sequence[StoredDeployment]:
+        """Return all deployments, oldest first."""
+        return self._catalog.deployments()
+
+    async def send(self, request: Request) -> Accepted:
+        """Make an invocation and return once it is durable."""
+        invocation_id, partition, record = self._invoke_record(request)
+        answer = await partition.propose(record)
+        return _accepted(record, answer)
+
+    async def call(self, request: Request) -> Finished:
+        """Make an invocation and wait for its outcome."""
+        invocation_id, partition, record = self._invoke_record(request)
+        waiter = self._wait_for(invocation_id)
+        try:
+            answer = await partition.propose(record)
+            _accepted(record, answer)
+            if answer.status is Status.COMPLETED:
+                finished = await self._stored_outcome(invocation_id)
+                if finished is not None:
+                    return finished
+            return Finished(invocation_id, await waiter, 0)
+        finally:
+            self._forget(invocation_id, waiter)
+
+    def _invoke_record(self, request: Request) -> tuple[str, Partition, Invoke]:
+        target, manifest = request.target, request.handler.manifest
+        if request.idempotency_key is not None:
+            invocation_id = idempotent_id(target, request.idempotency_key)
+            partition = self._partition_of(invocation_id)
+            retention_ms = manifest.idempotency_retention_ms
+        else:
+            entropy = self._clock.entropy(12)
+            partition_key = (
+                _key_partition_key(target.key)
+                if target.key is not None
+                else _service_partition_key(
+                    target.service, int.from_bytes(entropy[10:], "big") % 512
+                )
+            )
+            unique = ulid(self._clock.now_ms(), entropy)
+            invocation_id = print_invocation_id(partition_key.to_bytes(8, "big") + unique)
+            partition = self._partitions[partition_of(partition_key, self.partition_count)]
+            partition.expect_new(invocation_id)
+            retention_ms = manifest.journal_retention_ms
+        record = Invoke(
+            invocation_id=invocation_id,
+            target=target,
+            service_kind=request.handler.service_kind,
+            handler_kind=manifest.kind,
+            parameter=request.body,
+            headers=request.headers,
+            idempotency_key=request.idempotency_key,
+            execute_at_ms=request.execute_at_ms,
+            retention_ms=retention_ms,
+        )
+        return invocation_id, partition, record
+
+    async def attach(self, invocation_id: str) -> Finished:
+        """Wait for the outcome of an invocation."""
+        waiter = self._wait_for(invocation_id)
+        try:
+            finished = await self.output(invocation_id)
+            if finished is not None:
+                return finished
+            return Finished(invocation_id, await waiter, 0)
+        finally:
+            self._forget(invocation_id, waiter)
+
+    async def output(self, invocation_id: str) -> Finished | None:
+        """Return the outcome of an invocation, or None while it has none."""
+        row = await self.invocation(invocation_id)
+        if row is None:
+            raise NotFoundError(
+                f"There is no invocation {invocation_id}.",
+                code="HF1004",
+                hint="It was never made, or its retention has passed.",
+            )
+        return await self._stored_outcome(invocation_id)
+
+    async def signal(self, invocation_id: str, signal: Signal) -> Answer:
+        """Deliver a signal."""
+        partition = self._partition_of(invocation_id)
+        return await partition.propose(SignalSent(invocation_id, signal))
+
+    async def kill(self, invocation_id: str) -> Answer:
+        """End an invocation, and all that it called, with failure 409."""
+        return await self._partition_of(invocation_id).propose(KillRequested(invocation_id))
+
+    async def invocation(self, invocation_id: str) -> InvocationRow | None:
+        """Return an invocation."""
+        partition = self._partition_of(invocation_id)
+        key = (Table.INVOCATION, invocation_id)
+        row = (await self._store.load(partition.index, [key]))[key]
+        assert row is None or isinstance(row, InvocationRow)
+        return row
+
+    async def invocations(
+        self, query: InvocationFilter, before: tuple[int, str] | None, limit: int
+    ) -> list[InvocationRow]:
+        """Return invocations, newest first."""
+        return await self._store.invocations(query, before, limit)
+
+    async def journal(self, invocation_id: str) -> list[JournalRow]:
+        """Return the journal of an invocation, in order."""
+        return await self._store.journal(self._partition_of(invocation_id).index, invocation_id)
+
+    async def state(self, service: str, key: str) -> dict[str, bytes]:
+        """Return the state of an object key, sorted by name."""
+        index = partition_of(key_partition_key(key), self.partition_count)
+        return await self._store.state(index, service, key)
+
+    async def attach_worker(self, port: HandlerPort) -> str:
+        """Take a worker."""
+        deployment_id = await self._catalog.register(
+            port.deployment_name, port.manifest, self._clock.now_ms()
+        )
+        self._invoker.add_port(deployment_id, port)
+        return deployment_id
+
+    def detach_worker(self, port: HandlerPort) -> None:
+        """Forget a worker."""
+        self._invoker.remove_port(port)
+
+    def health(self) -> dict[str, object]:
+        """Return facts for `GET /health`."""
+        return {
+            "status": "ok",
+            "durability": "full" if self._store.is_durable() else "relaxed",
+            "partitions": self.partition_count,
+            "attempts_open": self._invoker.open_count(),
+            "attempts_waiting": self._invoker.waiting_count(),
+        }
+
+    # -- outcomes --------------------------------------------------------------------------------
+
+    def _partition_of(self, invocation_id: str) -> Partition:
+        parse_invocation_id(invocation_id)
+        partition_key = invocation_partition_key(invocation_id)
+        return self._partitions[partition_of(partition_key, self.partition_count)]
+
+    def _wait_for(self, invocation_id: str) -> asyncio.Future[Outcome]:
+        waiter: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._waiters.setdefault(invocation_id, []).append(waiter)
+        return waiter
+
+    def _forget(self, invocation_id: str, waiter: asyncio.Future[Outcome]) -> None:
+        waiters = self._waiters.get(invocation_id)
+        if waiters is not None and waiter in waiters:
+            waiters.remove(waiter)
+            if not waiters:
+                del self._waiters[invocation_id]
+
+    async def _stored_outcome(self, invocation_id: str) -> Finished | None:
+        row = await self.invocation(invocation_id)
+        if row is None or row.status is not Status.COMPLETED:
+            return None
+        for stored in reversed(await self.journal(invocation_id)):
+            if stored.index == row.output_index and isinstance(stored.entry, Output):
+                return Finished(invocation_id, stored.entry.result, row.expires_at_ms)
+        return None
+
+
+def _accepted(record: Invoke, answer: Answer) -> Accepted:
+    if answer.reply is Reply.OVERLOADED:
+        raise Overloaded(record.target)
+    is_new = answer.reply is Reply.ACCEPTED
+    return Accepted(record.invocation_id, is_new, record.execute_at_ms)
+
+
+_key_partition_key = lru_cache(maxsize=4096)(key_partition_key)
+_service_partition_key = lru_cache(maxsize=4096)(service_partition_key)

@@ -1,0 +1,379 @@
+"""Runs attempts: chooses a worker, opens the stream, carries messages both ways.
+
+The invoker decides nothing about an invocation. What a handler says becomes records; what the
+engine says becomes messages. An attempt that it loses is reported, and the engine decides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from holdfast.domain.errors import HoldfastError
+from holdfast.domain.ids import random_seed
+from holdfast.domain.message import (
+    End,
+    Entry,
+    Error,
+    FromHandler,
+    Notification,
+    Start,
+    Suspension,
+)
+from holdfast.engine.decision import StartAttempt
+from holdfast.engine.record import AttemptLost, HandlerSent
+from holdfast.engine.row import InvocationRow
+from holdfast.server.catalog import Catalog
+from holdfast.server.clock import Clock
+from holdfast.server.partition import Partition
+from holdfast.storage.base import Store
+from holdfast.transport.base import HandlerPort, HandlerStream
+
+_log = logging.getLogger(__name__)
+
+ATTEMPTS_MAX = 1_000
+"""Attempts in flight. More wait, in order."""
+
+_SWEEP_S = 0.25
+
+
+class Attempt:
+    """One try at running a handler: the server's end of its stream (`ServerStream`)."""
+
+    def __init__(
+        self, invoker: Invoker, partition: Partition, action: StartAttempt
+    ) -> None:
+        self.row = action.row
+        self.entries = action.entries
+        self.partition = partition
+        self.active_at_s = 0.0
+        self.is_input_closed = False
+        self.inactivity_s = 60.0
+        self.abort_s = 600.0
+        self._invoker = invoker
+        self._epoch = partition.epoch
+        self._port: HandlerPort | None = None
+        self._deployment_id = ""
+        self._stream: HandlerStream | None = None
+        self._early: list[Notification] = []
+        self._is_over = False
+        """The handler has sent its terminal message, or the engine has ended the attempt."""
+        self._is_closed = False
+
+    @property
+    def number(self) -> int:
+        """Number of the attempt within its invocation."""
+        return self.row.attempt
+
+    def open(
+        self,
+        port: HandlerPort,
+        deployment_id: str,
+        start: Start,
+        entries: Sequence[Entry],
+        at_s: float,
+    ) -> None:
+        """Begin on a worker."""
+        self._port = port
+        self._deployment_id = deployment_id
+        self.entries = None
+        self.active_at_s = at_s
+        self._stream = port.open(start, entries, self)
+        if self._early:
+            self._stream.send(self._early)
+            self._early = []
+
+    def is_open_on(self, port: HandlerPort) -> bool:
+        """Whether this attempt runs on a worker."""
+        return self._port is port
+
+    def forward(self, notification: Notification) -> None:
+        """Hand a recorded notification to the handler."""
+        if self._stream is None:
+            self._early.append(notification)
+            return
+        self.active_at_s = self._invoker.now_s()
+        self._stream.send((notification,))
+
+    def end(self, *, is_abort: bool) -> None:
+        """The engine is done with this attempt."""
+        self._is_over = True
+        if is_abort and not self._is_closed:
+            self._is_closed = True
+            if self._stream is not None:
+                self._stream.abort()
+            self._invoker.on_attempt_closed(self)
+
+    def close_input(self) -> None:
+        """Ask the handler to suspend when it waits."""
+        self.is_input_closed = True
+        if self._stream is not None:
+            self._stream.close_input()
+
+    def give_up(self, reason: str) -> None:
+        """Abort an attempt that does not answer."""
+        if self._stream is not None:
+            self._stream.abort()
+        self.on_closed(reason)
+
+    # -- ServerStream ----------------------------------------------------------------------------
+
+    def on_messages(self, messages: Sequence[FromHandler]) -> None:
+        """Propose what the handler said."""
+        if self._is_over:
+            return
+        self.active_at_s = self._invoker.now_s()
+        row = self.row
+        if isinstance(messages[-1], End | Error | Suspension):
+            self._is_over = True
+        self.partition.submit(
+            HandlerSent(row.id, self._epoch, row.attempt, self._deployment_id, tuple(messages))
+        )
+
+    def on_closed(self, reason: str | None) -> None:
+        """Report the attempt as lost unless it ended properly."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        if not self._is_over:
+            self._is_over = True
+            reason = reason or "the handler ended its stream without saying how it ended"
+            self.partition.submit(AttemptLost(self.row.id, self._epoch, self.row.attempt, reason))
+        self._invoker.on_attempt_closed(self)
+
+
+class Invoker:
+    """All attempts of this server."""
+
+    def __init__(
+        self,
+        store: Store,
+        catalog: Catalog,
+        clock: Clock,
+        *,
+        inactivity_timeout_ms: int | None = None,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            inactivity_timeout_ms: Overrides that of all handlers; 0 makes every wait a suspension.
+        """
+        self._store = store
+        self._catalog = catalog
+        self._clock = clock
+        self._inactivity_timeout_ms = inactivity_timeout_ms
+        self._attempts: dict[str, Attempt] = {}
+        self._open: set[Attempt] = set()
+        self._ports: dict[str, list[HandlerPort]] = {}
+        self._waiting: dict[str, deque[Attempt]] = {}
+        """By deployment: attempts that wait for a worker of it, or for a place."""
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._alarm: asyncio.TimerHandle | None = None
+        self._is_stopped = False
+        self._turn = 0
+        self.now_s: Callable[[], float] = asyncio.get_running_loop().time
+
+    # -- workers ---------------------------------------------------------------------------------
+
+    def add_port(self, deployment_id: str, port: HandlerPort) -> None:
+        """Offer attempts to a worker."""
+        self._ports.setdefault(deployment_id, []).append(port)
+        self._pump(deployment_id)
+
+    def remove_port(self, port: HandlerPort) -> None:
+        """Forget a worker; attempts that were open on it are lost."""
+        for ports in self._ports.values():
+            if port in ports:
+                ports.remove(port)
+        for attempt in [a for a in self._open if a.is_open_on(port)]:
+            attempt.on_closed("the worker has left")
+
+    def open_count(self) -> int:
+        """Return the number of attempts in flight."""
+        return len(self._open)
+
+    def waiting_count(self) -> int:
+        """Return the number of attempts that wait for a worker or a place."""
+        return sum(len(queue) for queue in self._waiting.values())
+
+    # -- actions ---------------------------------------------------------------------------------
+
+    def start(self, partition: Partition, action: StartAttempt) -> None:
+        """Run an attempt as soon as a worker can take it."""
+        attempt = Attempt(self, partition, action)
+        previous = self._attempts.get(attempt.row.id)
+        if previous is not None:
+            previous.end(is_abort=True)
+        self._attempts[attempt.row.id] = attempt
+        deployment_id = self._deployment_of(attempt.row)
+        queue = self._waiting.get(deployment_id)
+        if queue or not self._try_open(attempt, deployment_id):
+            self._waiting.setdefault(deployment_id, deque()).append(attempt)
+
+    def forward(self, invocation_id: str, number: int, notification: Notification) -> None:
+        """Hand a notification to an attempt, if it is the current one."""
+        attempt = self._attempts.get(invocation_id)
+        if attempt is not None and attempt.number == number:
+            attempt.forward(notification)
+
+    def end(self, invocation_id: str, number: int, *, is_abort: bool) -> None:
+        """Close an attempt that is over for the engine."""
+        attempt = self._attempts.get(invocation_id)
+        if attempt is not None and attempt.number == number:
+            attempt.end(is_abort=is_abort)
+            del self._attempts[invocation_id]
+
+    def on_attempt_closed(self, attempt: Attempt) -> None:
+        """Free the place of an attempt."""
+        self._open.discard(attempt)
+        if self._attempts.get(attempt.row.id) is attempt:
+            del self._attempts[attempt.row.id]
+        for deployment_id in list(self._waiting):
+            self._pump(deployment_id)
+
+    async def stop(self) -> None:
+        """Abort all attempts; their invocations go on with the next start."""
+        self._is_stopped = True
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._waiting.clear()
+        for attempt in list(self._open):
+            attempt.end(is_abort=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # -- opening ---------------------------------------------------------------------------------
+
+    def _pump(self, deployment_id: str) -> None:
+        """Open waiting attempts of a deployment, in order."""
+        queue = self._waiting.get(deployment_id)
+        while queue:
+            attempt = queue[0]
+            is_current = self._attempts.get(attempt.row.id) is attempt
+            if is_current and not self._try_open(attempt, deployment_id):
+                return
+            queue.popleft()
+        self._waiting.pop(deployment_id, None)
+
+    def _deployment_of(self, row: InvocationRow) -> str:
+        """Return the deployment that must run an invocation: the pinned one, else the latest."""
+        if row.deployment_id is not None:
+            return row.deployment_id
+        handler = self._catalog.find(row.target.service, row.target.handler)
+        return handler.deployment_id if handler is not None else ""
+
+    def _try_open(self, attempt: Attempt, deployment_id: str) -> bool:
+        if self._is_stopped or len(self._open) >= ATTEMPTS_MAX:
+            return False
+        port = self._choose_port(deployment_id)
+        if port is None:
+            return False
+        row = attempt.row
+        handler = self._catalog.find(row.target.service, row.target.handler)
+        if handler is not None:
+            attempt.inactivity_s = handler.manifest.inactivity_timeout_ms / 1000
+            attempt.abort_s = handler.manifest.abort_timeout_ms / 1000
+        if self._inactivity_timeout_ms is not None:
+            attempt.inactivity_s = self._inactivity_timeout_ms / 1000
+        self._open.add(attempt)
+        self._arm()
+        if attempt.entries is not None and row.target.key is None:
+            start = self._start_message(row, len(attempt.entries), {}, is_partial=True)
+            self._begin(attempt, port, deployment_id, start, attempt.entries)
+        else:
+            task = asyncio.get_running_loop().create_task(
+                self._read_and_begin(attempt, port, deployment_id)
+            )
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        return True
+
+    def _choose_port(self, deployment_id: str) -> HandlerPort | None:
+        ports = [p for p in self._ports.get(deployment_id, ()) if not p.is_draining]
+        if not ports:
+            return None
+        self._turn += 1
+        return ports[self._turn % len(ports)]
+
+    async def _read_and_begin(
+        self, attempt: Attempt, port: HandlerPort, deployment_id: str
+    ) -> None:
+        """Read the journal, up to what the engine had decided, and the state; then begin."""
+        row, index = attempt.row, attempt.partition.index
+        try:
+            journal = await self._store.journal(index, row.id)
+            entries = [j.entry for j in journal[: row.journal_length]]
+            state: dict[str, bytes] = {}
+            is_lazy = row.target.key is None
+            if row.target.key is not None:
+                handler = self._catalog.find(row.target.service, row.target.handler)
+                is_lazy = handler is not None and handler.manifest.is_state_lazy
+                if not is_lazy:
+                    state = await self._store.state(index, row.target.service, row.target.key)
+        except HoldfastError as error:
+            attempt.on_closed(f"the journal could not be read: {error}")
+            return
+        assert len(entries) == row.journal_length, (
+            f"{row.id}: {len(entries)} entries stored, {row.journal_length} decided"
+        )
+        if self._attempts.get(row.id) is not attempt:
+            attempt.on_closed(None)
+            return
+        start = self._start_message(row, len(entries), state, is_partial=is_lazy)
+        self._begin(attempt, port, deployment_id, start, entries)
+
+    def _begin(
+        self,
+        attempt: Attempt,
+        port: HandlerPort,
+        deployment_id: str,
+        start: Start,
+        entries: Sequence[Entry],
+    ) -> None:
+        attempt.open(port, deployment_id, start, entries, self.now_s())
+        if attempt.inactivity_s == 0:
+            attempt.close_input()
+
+    def _start_message(
+        self, row: InvocationRow, known: int, state: dict[str, bytes], *, is_partial: bool
+    ) -> Start:
+        return Start(
+            invocation_id=row.id,
+            service=row.target.service,
+            handler=row.target.handler,
+            key=row.target.key or "",
+            known_entries=known,
+            state=state,
+            is_state_partial=is_partial,
+            retry_count=row.stale_retry_count,
+            duration_ms=max(0, self._clock.now_ms() - row.last_entry_at_ms),
+            random_seed=random_seed(row.id),
+            attempt=row.attempt,
+            created_at_ms=row.created_at_ms,
+            step_failures=row.step_failures,
+        )
+
+    # -- timeouts --------------------------------------------------------------------------------
+
+    def _arm(self) -> None:
+        if self._alarm is None:
+            self._alarm = asyncio.get_running_loop().call_later(_SWEEP_S, self._sweep)
+
+    def _sweep(self) -> None:
+        """Close the input of attempts that wait long, and give up those that do not react."""
+        self._alarm = None
+        now_s = self.now_s()
+        for attempt in list(self._open):
+            idle_s = now_s - attempt.active_at_s
+            if attempt.active_at_s == 0:
+                continue
+            if attempt.is_input_closed:
+                if idle_s > attempt.inactivity_s + attempt.abort_s:
+                    attempt.give_up("the handler did not react within its abort timeout")
+            elif idle_s > attempt.inactivity_s:
+                attempt.close_input()
+        if self._open and not self._is_stopped:
+            self._arm()

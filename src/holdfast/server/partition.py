@@ -1,0 +1,269 @@
+"""One partition's loop: collect records, decide, commit, act.
+
+While a commit is on its way to disk the next records collect (group commit). Actions are taken
+strictly after the commit, but for one kind: the first attempt of a new invocation of an unkeyed
+service starts beside its own commit (`StartAttempt.entries`), because it shows nothing that a crash
+could take back and can always be repeated.
+
+A record that the engine cannot apply is refused, with its draft, and harms no other. A commit that
+fails stops the partition: what was decided is unknown to be stored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple, cast
+
+from holdfast.domain.errors import HoldfastError, StorageError, StorageUnavailable
+from holdfast.engine.apply import apply, footprint
+from holdfast.engine.decision import Action, Answer, Row, StartAttempt
+from holdfast.engine.record import Record
+from holdfast.engine.row import InvocationRow, Key, Lookup, Status, Table
+from holdfast.engine.view import Draft, Fact, Missing, Stamp, View
+from holdfast.server.catalog import Catalog
+from holdfast.server.clock import Clock
+from holdfast.storage.base import Store
+
+_log = logging.getLogger(__name__)
+
+BATCH_RECORDS_MAX = 512
+"""Records of one commit. More wait for the next one."""
+
+CACHE_ROWS_MAX = 50_000
+"""Rows of active invocations and keys that one partition keeps in memory."""
+
+QUEUE_RECORDS_MAX = 100_000
+"""Records that may wait for a commit. Beyond it new requests are refused with 503."""
+
+_AT_REST = frozenset({Status.SCHEDULED, Status.SUSPENDED, Status.PAUSED, Status.COMPLETED})
+_KEPT = frozenset({Table.INVOCATION, Table.LOCK, Table.DEDUP, Table.PARTITION})
+
+
+class _Proposal(NamedTuple):
+    record: Record
+    answer: asyncio.Future[Answer] | None
+
+
+class Partition:
+    """The leader of one partition."""
+
+    def __init__(
+        self,
+        index: int,
+        store: Store,
+        catalog: Catalog,
+        clock: Clock,
+        *,
+        act: Callable[[Partition, Action], None],
+        on_stopped: Callable[[Partition, BaseException], None],
+    ) -> None:
+        """Prepare; `lead` begins.
+
+        Args:
+            act: Takes one action. Called after the commit, in order of decision.
+            on_stopped: Told once when the partition stopped by itself.
+        """
+        self.index = index
+        self.epoch = 0
+        self._store = store
+        self._catalog = catalog
+        self._clock = clock
+        self._act = act
+        self._on_stopped = on_stopped
+        self._queue: deque[_Proposal] = deque()
+        self._wake = asyncio.Event()
+        self._facts: dict[Key, Fact] = {}
+        self._stamped_at_ms = 0
+        self._task: asyncio.Task[None] | None = None
+        self._stopped: BaseException | None = None
+
+    # -- for others ------------------------------------------------------------------------------
+
+    async def lead(self, owner: str) -> None:
+        """Take the lease: from now on no older leader can commit."""
+        self.epoch = await self._store.acquire(self.index, owner, self._clock.now_ms())
+
+    def start(self) -> None:
+        """Begin to apply records."""
+        self._task = asyncio.get_running_loop().create_task(
+            self._run(), name=f"partition {self.index}"
+        )
+
+    async def stop(self) -> None:
+        """Apply and commit what was proposed, then stop."""
+        if self._stopped is None:
+            self._stopped = StorageUnavailable("The server is stopping.", code="HF4011")
+        self._wake.set()
+        if self._task is not None:
+            await self._task
+
+    def submit(self, record: Record) -> None:
+        """Propose a record whose answer nobody waits for."""
+        if self._stopped is None:
+            self._queue.append(_Proposal(record, None))
+            self._wake.set()
+
+    def propose(self, record: Record) -> asyncio.Future[Answer]:
+        """Propose a record; the future is done when its commit is durable.
+
+        Raises:
+            StorageUnavailable: The partition has stopped; nothing was stored.
+        """
+        if self._stopped is not None:
+            raise self._unavailable()
+        if len(self._queue) >= QUEUE_RECORDS_MAX:
+            raise StorageUnavailable(
+                f"Partition {self.index} has {len(self._queue)} records waiting.",
+                code="HF4012",
+                hint="The server is overloaded; try again later.",
+            )
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._queue.append(_Proposal(record, answer))
+        self._wake.set()
+        return answer
+
+    def expect_new(self, invocation_id: str) -> None:
+        """Say that an id was just made up, so that its absence need not be looked up."""
+        self._facts[Table.INVOCATION, invocation_id] = None
+
+    def cached_invocation(self, invocation_id: str) -> InvocationRow | None:
+        """Return the committed row of an active invocation, if it is in memory."""
+        return cast("InvocationRow | None", self._facts.get((Table.INVOCATION, invocation_id)))
+
+    def _unavailable(self) -> StorageUnavailable:
+        return StorageUnavailable(
+            f"Partition {self.index} is not led here: {self._stopped}",
+            code="HF4010",
+            hint="Try again; with an idempotency key nothing happens twice.",
+        )
+
+    # -- the loop --------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        try:
+            while True:
+                if not self._queue:
+                    if self._stopped is not None:
+                        return
+                    self._wake.clear()
+                    await self._wake.wait()
+                    continue
+                await self._run_batch()
+        except (HoldfastError, AssertionError) as error:
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        """Stop for good: a commit has failed, so what is stored is unknown."""
+        self._stopped = error
+        waiting, self._queue = self._queue, deque()
+        for proposal in waiting:
+            if proposal.answer is not None and not proposal.answer.done():
+                proposal.answer.set_exception(self._unavailable())
+        self._on_stopped(self, error)
+
+    async def _run_batch(self) -> None:
+        queue = self._queue
+        proposals = [queue.popleft() for _ in range(min(len(queue), BATCH_RECORDS_MAX))]
+        transient = await self._prefetch(proposals)
+        # Stamps never go back, whatever the clock does.
+        self._stamped_at_ms = max(self._stamped_at_ms, self._clock.now_ms())
+        entropy = self._clock.entropy(16)
+        view = View(self.index, self._store.partition_count, self.epoch, self._facts)
+        drafts: list[tuple[_Proposal, Draft]] = []
+        for number, proposal in enumerate(proposals):
+            stamp = Stamp(self._stamped_at_ms, entropy + number.to_bytes(4, "big"))
+            draft = await self._decide(view, proposal, stamp, transient)
+            if draft is None:
+                continue
+            view.merge(draft)
+            drafts.append((proposal, draft))
+            for action in draft.actions:
+                if type(action) is StartAttempt and action.entries is not None:
+                    self._act(self, action)
+        if view.is_changed():
+            try:
+                await self._store.commit(view.batch())
+            except StorageError as error:
+                for proposal, _ in drafts:
+                    if proposal.answer is not None and not proposal.answer.done():
+                        proposal.answer.set_exception(error)
+                raise
+        self._remember(view, transient)
+        for proposal, draft in drafts:
+            for action in draft.actions:
+                if type(action) is not StartAttempt or action.entries is None:
+                    self._act(self, action)
+            if proposal.answer is not None and not proposal.answer.done():
+                proposal.answer.set_result(draft.answer)
+
+    async def _prefetch(self, proposals: list[_Proposal]) -> list[Key]:
+        """Load what the batch will probably need; return the keys to forget after it."""
+        facts = self._facts
+        wanted = [
+            key
+            for proposal in proposals
+            for key in footprint(proposal.record)
+            if key not in facts
+        ]
+        if not wanted:
+            return []
+        await self._load(wanted)
+        return [key for key in wanted if key[0] not in _KEPT]
+
+    async def _load(self, keys: list[Key]) -> None:
+        stored: list[Key] = []
+        for key in keys:
+            if key[0] is Lookup.HANDLER:
+                self._facts[key] = self._catalog.find(cast(str, key[1]), cast(str, key[2]))
+            else:
+                stored.append(key)
+        if stored:
+            self._facts.update(await self._store.load(self.index, stored))
+
+    async def _decide(
+        self, view: View, proposal: _Proposal, stamp: Stamp, transient: list[Key]
+    ) -> Draft | None:
+        """Apply one record, loading what it asks for. None: it was refused."""
+        while True:
+            try:
+                return apply(view, proposal.record, stamp)
+            except Missing as missing:
+                await self._load([missing.key])
+                if missing.key[0] not in _KEPT:
+                    transient.append(missing.key)
+            except StorageError:
+                raise
+            except Exception as error:
+                _log.exception(
+                    "a record could not be applied; it was refused",
+                    extra={
+                        "partition_id": self.index,
+                        "record": type(proposal.record).__name__,
+                    },
+                )
+                if proposal.answer is not None and not proposal.answer.done():
+                    proposal.answer.set_exception(error)
+                return None
+
+    def _remember(self, view: View, transient: list[Key]) -> None:
+        """Keep committed rows of what is active; forget the rest."""
+        facts = self._facts
+        for key, row in view.rows.items():
+            if key[0] not in _KEPT:
+                facts.pop(key, None)
+                continue
+            # Taken out first, so that the order of the dict is that of last use.
+            facts.pop(key, None)
+            if not _is_forgettable(row):
+                facts[key] = row
+        for key in transient:
+            facts.pop(key, None)
+        while len(facts) > CACHE_ROWS_MAX:
+            del facts[next(iter(facts))]
+
+
+def _is_forgettable(row: Row | None) -> bool:
+    return type(row) is InvocationRow and row.status in _AT_REST
