@@ -182,7 +182,8 @@ async def generate(args: argparse.Namespace) -> Measurement:
     return measured
 
 
-def _runner() -> Callable[[Coroutine[Any, Any, Measurement]], Measurement]:
+def runner() -> Callable[[Coroutine[Any, Any, Measurement]], Measurement]:
+    """How to run the main coroutine: on uvloop where it is installed."""
     try:
         import uvloop
     except ImportError:
@@ -200,7 +201,7 @@ def main() -> None:
     parser.add_argument("--warmup", type=float, default=1.0)
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--watch", action="append", default=[], help="role:scope:pid")
-    json.dump(_runner()(generate(parser.parse_args())).as_dict(), sys.stdout)
+    json.dump(runner()(generate(parser.parse_args())).as_dict(), sys.stdout)
 
 
 if __name__ == "__main__":

@@ -66,6 +66,12 @@ def descendants(root: int) -> list[int]:
     return found
 
 
+def start_time(pid: int) -> str | None:
+    """When the process started (in ticks), which tells it from a later one with the same pid."""
+    fields = _stat(pid)
+    return None if fields is None or fields[0] == "Z" else fields[19]
+
+
 def cpu_seconds(watch: Watch) -> float:
     """User + system CPU time spent so far, with that of children already waited for."""
     total = 0
@@ -74,6 +80,14 @@ def cpu_seconds(watch: Watch) -> float:
             # utime, stime; and for a whole tree cutime, cstime (backends that have exited)
             total += sum(int(f) for f in fields[11 : 15 if watch.scope == "tree" else 13])
     return total / _TICKS
+
+
+def machine_busy_seconds() -> float:
+    """CPU time that all of the machine has spent on anything (time stolen from it included)."""
+    user, nice, system, _idle, _iowait, irq, softirq, steal = map(
+        int, (_PROC / "stat").read_text().split("\n", 1)[0].split()[1:9]
+    )
+    return (user + nice + system + irq + softirq + steal) / _TICKS
 
 
 def memory(watch: Watch) -> dict[str, float]:

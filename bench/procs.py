@@ -13,6 +13,8 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from bench.meter import descendants, start_time
+
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / "bench" / ".cache"
 PEER_PYTHON = CACHE / "venv" / "bin" / "python"
@@ -78,13 +80,18 @@ class Process:
         if (code := self._popen.poll()) is not None:
             raise BenchError(f"{self.name} ended with {code}:\n{self.log_tail()}")
 
+    def wait(self, timeout: float) -> int:
+        """Exit code of a process that ends by itself."""
+        return self._popen.wait(timeout)
+
     def log_tail(self, lines: int = 15) -> str:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
     def stop(self, timeout: float = 20.0) -> None:
-        """Ask it to end; kill it (this pid only) if it has not after ``timeout``."""
+        """Ask it to end; kill it if it has not after ``timeout``, and any child it left behind."""
         if self._popen.poll() is not None:
             return
+        children = {pid: start_time(pid) for pid in descendants(self.pid)}
         self._popen.send_signal(self._stop_signal)
         try:
             self._popen.wait(timeout)
@@ -92,6 +99,14 @@ class Process:
             progress(f"{self.name} did not stop in {timeout:.0f} s: killing pid {self.pid}")
             self._popen.kill()
             self._popen.wait()
+        deadline = time.monotonic() + 3
+        while left := [p for p, t in children.items() if t is not None and start_time(p) == t]:
+            if time.monotonic() > deadline:
+                progress(f"{self.name} left {left} behind: killing them")
+                for pid in left:
+                    os.kill(pid, signal.SIGKILL)
+                return
+            time.sleep(0.05)
 
 
 def account_group(account: str) -> int:

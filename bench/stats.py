@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from bench.meter import Watch, cpu_seconds, memory
+from bench.meter import Watch, cpu_seconds, machine_busy_seconds, memory
 
 
 @dataclass
@@ -17,8 +17,9 @@ class Measurement:
     Latency is what a client sees from sending a call to having its whole answer. Calls are made
     in a closed loop: each client makes its next call when it has the answer to the last one.
     ``throughput`` is calls completed per second of the measuring window. ``cpu`` is CPU seconds
-    per second of the window for each role, so 1.0 is one core kept busy. ``total`` counts all
-    successful calls, with those of the warm-up and those in flight as the window closed.
+    per second of the window for each role, so 1.0 is one core kept busy; role ``elsewhere`` is the
+    rest of the machine: kernel threads, and other programs that spoil the measurement. ``total``
+    counts all successful calls, with those of the warm-up and those in flight at the end.
     """
 
     system: str = ""
@@ -59,7 +60,8 @@ class Window:
         self._started = 0
 
     def _read_cpu(self) -> dict[str, float]:
-        return {w.role: cpu_seconds(w) for w in self._watches}
+        used = {w.role: cpu_seconds(w) for w in self._watches}
+        return {**used, "elsewhere": machine_busy_seconds() - sum(used.values())}
 
     def start(self) -> None:
         self._cpu = self._read_cpu()
@@ -70,7 +72,9 @@ class Window:
         """Close the window and sum it up; the caller adds ``total`` and errors once drained."""
         self.open = False
         seconds = (time.perf_counter_ns() - self._started) / 1e9
-        cpu = {r: round((t - self._cpu[r]) / seconds, 3) for r, t in self._read_cpu().items()}
+        used = {role: now - self._cpu[role] for role, now in self._read_cpu().items()}
+        # "elsewhere" is a difference of coarse counters and can come out just below zero
+        cpu = {role: max(0.0, round(spent / seconds, 3)) for role, spent in used.items()}
         ordered = sorted(self.latencies_ns)
         return Measurement(
             count=len(ordered),

@@ -30,6 +30,7 @@ class System(ABC):
     summary: ClassVar[str]  # what runs where, for the report
     workloads: ClassVar[tuple[str, ...]] = (EMPTY, STEPS, COUNTER)
     group: ClassVar[str] = "http"  # ratios are made within a group
+    on_request: ClassVar[bool] = False  # left out unless it is named with --only
 
     def __init__(self, data_root: Path) -> None:
         self._data_root = data_root
@@ -39,7 +40,6 @@ class System(ABC):
 
     def __enter__(self) -> System:
         with ExitStack() as stack:
-            # enterContext order matters: processes stop before their directory goes
             directory = tempfile.TemporaryDirectory(
                 dir=self._data_root, prefix=f"{self.name}-", ignore_cleanup_errors=True
             )

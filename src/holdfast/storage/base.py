@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
+from holdfast.domain.message import Entry
 from holdfast.domain.target import Manifest
 from holdfast.engine.decision import Batch, Row
 from holdfast.engine.record import OutboxRow
-from holdfast.domain.message import Entry
 from holdfast.engine.row import InvocationRow, JournalRow, Key, Status
 
 Loaded = Row | Entry | bool | tuple[str, ...] | None
@@ -78,9 +78,16 @@ class Store(Protocol):
         Commits that are under way at the same time share one transaction where the database can.
         Never cancel this call: the outcome would be unknown.
 
+        A journal belongs to its invocation's row: an entry is refused unless that row exists once
+        the rows of the batch are written, an entry is written once, and deleting the row deletes
+        the journal.
+
         Raises:
             Fenced: A newer epoch holds the partition; nothing was written.
-            StorageError: The store is poisoned; the outcome of this commit is unknown.
+            CorruptState: HF4112, a journal entry exists already or has no invocation; nothing was
+                written.
+            StorageError: HF4111, the batch holds a value that cannot be stored; nothing was
+                written. Any other code: the outcome of this commit is unknown.
         """
         ...
 
@@ -100,9 +107,7 @@ class Store(Protocol):
         """Return the next timers in order of (at_ms, invocation id, slot), after one of them."""
         ...
 
-    async def outbox(
-        self, partition: int, after: int, limit: int
-    ) -> list[tuple[int, OutboxRow]]:
+    async def outbox(self, partition: int, after: int, limit: int) -> list[tuple[int, OutboxRow]]:
         """Return (sequence, row) of waiting messages, by sequence, greater than `after`."""
         ...
 
@@ -133,4 +138,3 @@ class Store(Protocol):
     def is_durable(self) -> bool:
         """Whether a commit survives the loss of power (fsync on), for health and UI."""
         ...
-

@@ -38,7 +38,10 @@ class HandlerStream(Protocol):
         ...
 
     def abort(self) -> None:
-        """Stop the attempt. Nothing that it still sends will be read."""
+        """Stop the attempt. Nothing that it still sends will be read.
+
+        The carrier calls the server's end of this stream no more, `on_closed` included.
+        """
         ...
 
 

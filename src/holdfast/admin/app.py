@@ -1,0 +1,118 @@
+"""The admin API as an ASGI application."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+
+from holdfast.admin.endpoint import Endpoints
+from holdfast.admin.guard import LOOPBACK_HOSTS, Guard
+from holdfast.admin.http import (
+    ASGIApp,
+    Receive,
+    Refusal,
+    Request,
+    Response,
+    Scope,
+    Send,
+    error_response,
+    parse_query,
+    run_lifespan,
+    send_response,
+    shown,
+    unexpected_error,
+)
+from holdfast.admin.route import split_path
+from holdfast.domain.errors import HoldfastError
+from holdfast.server.handle import ServerHandle
+
+_logger = logging.getLogger(__name__)
+
+_UI_PATH = "/ui"
+
+
+def create_admin_app(
+    handle: ServerHandle,
+    *,
+    ingress_url: str = "http://127.0.0.1:8080",
+    routes: Mapping[str, ASGIApp] | None = None,
+    allowed_hosts: Iterable[str] | None = LOOPBACK_HOSTS,
+    allowed_origins: Iterable[str] = (),
+) -> ASGIApp:
+    """Make the admin API.
+
+    Args:
+        handle: The server.
+        ingress_url: Where clients find the ingress.
+        routes: Applications, HTTP or WebSocket, each for its path and all below it. They see only
+            what passes the checks of host and origin. One at `/ui` is also found from `/`.
+        allowed_hosts: Host names that requests may carry, without port; None allows all.
+        allowed_origins: Foreign origins whose pages may change things.
+    """
+    return _Admin(
+        Endpoints(handle, ingress_url), Guard(allowed_hosts, allowed_origins), routes or {}
+    )
+
+
+class _Admin:
+    """The application."""
+
+    def __init__(self, endpoints: Endpoints, guard: Guard, routes: Mapping[str, ASGIApp]) -> None:
+        for path in routes:
+            assert path.startswith("/"), f"{path} is no mount path"
+            assert not path.endswith("/"), f"{path} is no mount path"
+        self._guard = guard
+        self._router = endpoints.router()
+        self._routes = dict(routes)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await run_lifespan(receive, send)
+            return
+        path: str = scope["path"]
+        is_redirect = _UI_PATH in self._routes and path in ("/", _UI_PATH)
+        app = None if is_redirect else self._mounted(path)
+        try:
+            self._guard.check(scope)
+            if is_redirect:
+                response = Response(308, [(b"location", b"/ui/")], b"")
+            elif app is None:
+                response = await self._respond(scope)
+            else:
+                response = None
+        except HoldfastError as error:
+            response = error_response(error)
+        except Exception:
+            # The last place where anyone sees it: the client gets no detail.
+            _logger.exception("request failed", extra={"http_path": path})
+            response = error_response(unexpected_error())
+        if response is not None:
+            await send_response(scope, send, response)
+        elif app is not None:
+            # Outside of the block above: what goes wrong in there may have begun to answer.
+            await app(scope, receive, send)
+
+    async def _respond(self, scope: Scope) -> Response:
+        if scope["type"] == "websocket":
+            raise Refusal(
+                404,
+                "HF1005",
+                f"No WebSocket is served at {shown(scope['path'])}.",
+                hint="Workers connect to /holdfast/v1/worker.",
+            )
+        method: str = scope["method"]
+        segments = split_path(scope)
+        if method == "OPTIONS":
+            # No CORS headers: pages of other origins may not call, and this is how they learn it.
+            return Response(200, [(b"allow", b"GET, PATCH, OPTIONS")], b"")
+        endpoint, params = self._router.find(method, segments)
+        return await endpoint(Request(params, parse_query(scope)))
+
+    def _mounted(self, path: str) -> ASGIApp | None:
+        """Return the application for a path: mounted exactly there, or above it; deepest wins."""
+        while path:
+            app = self._routes.get(path)
+            if app is not None:
+                return app
+            path = path.rpartition("/")[0]
+        return None

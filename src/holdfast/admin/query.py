@@ -1,0 +1,144 @@
+"""Query fields of the admin API's own routes."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from holdfast.admin.http import Refusal, shown
+from holdfast.admin.invocation_view import STATUSES
+from holdfast.admin.payload import SIZE_SHOWN_BYTES
+from holdfast.domain.ids import IdError, parse_invocation_id
+from holdfast.engine.row import InvocationRow, Status
+from holdfast.storage.base import InvocationFilter
+
+LIMIT_DEFAULT = 100
+LIMIT_MAX = 1_000
+
+_PAYLOAD_SIZE_BYTES_MAX = 1 << 30
+
+Cursor = tuple[int, str]
+"""(created_at_ms, id) of the last invocation of a page."""
+
+
+class Page(NamedTuple):
+    """Which invocations to list."""
+
+    query: InvocationFilter
+    before: Cursor | None
+    limit: int
+
+
+def parse_page(fields: list[tuple[str, str]]) -> Page:
+    """Read the query of the list of invocations.
+
+    A misspelt field would silently list the wrong things, so unknown ones are refused.
+
+    Raises:
+        Refusal: HF1060.
+    """
+    known = _known(fields, ("service", "handler", "key", "status", "limit", "before"))
+    names = [
+        name for text in known.get("status", ()) for name in text.split(",") if name.strip() != ""
+    ]
+    statuses = tuple(_parse_status(name.strip()) for name in names)
+    before = _last(known, "before")
+    return Page(
+        InvocationFilter(
+            service=_last(known, "service"),
+            handler=_last(known, "handler"),
+            key=_last(known, "key"),
+            statuses=statuses or None,
+        ),
+        None if before is None else _parse_cursor(before),
+        _parse_int(_last(known, "limit"), "limit", 1, LIMIT_MAX, LIMIT_DEFAULT),
+    )
+
+
+def parse_payload_size_max(fields: list[tuple[str, str]]) -> int:
+    """Read how much of each payload to show.
+
+    Raises:
+        Refusal: HF1060.
+    """
+    known = _known(fields, ("payload_size_max",))
+    text = _last(known, "payload_size_max")
+    return _parse_int(text, "payload_size_max", 0, _PAYLOAD_SIZE_BYTES_MAX, SIZE_SHOWN_BYTES)
+
+
+def print_cursor(row: InvocationRow) -> str:
+    """Return the value of `before` that continues after an invocation."""
+    return f"{row.created_at_ms}-{row.id}"
+
+
+def checked_invocation_id(text: str) -> str:
+    """Return a printed invocation id that has been checked.
+
+    Raises:
+        Refusal: HF1003, it is malformed.
+    """
+    try:
+        parse_invocation_id(text)
+    except IdError:
+        raise Refusal(
+            400,
+            "HF1003",
+            f"{shown(text)} is not an invocation id: expected inv_1 and 33 more characters.",
+            hint="Copy the whole id, as it was printed.",
+        ) from None
+    return text
+
+
+def _known(fields: list[tuple[str, str]], names: tuple[str, ...]) -> dict[str, list[str]]:
+    known: dict[str, list[str]] = {}
+    for name, value in fields:
+        if name not in names:
+            raise Refusal(
+                400,
+                "HF1060",
+                f"There is no query field {shown(name)} here.",
+                hint=f"Fields are: {', '.join(names)}.",
+            )
+        known.setdefault(name, []).append(value)
+    return known
+
+
+def _last(known: dict[str, list[str]], name: str) -> str | None:
+    # Forms send fields that were left empty.
+    return (known.get(name) or [""])[-1] or None
+
+
+def _parse_status(name: str) -> Status:
+    status = STATUSES.get(name)
+    if status is None:
+        raise Refusal(
+            400,
+            "HF1060",
+            f"{shown(name)} is not a status.",
+            hint=f"Statuses are: {', '.join(STATUSES)}.",
+        )
+    return status
+
+
+def _parse_cursor(text: str) -> Cursor:
+    at, dash, invocation_id = text.partition("-")
+    if not dash or not at.isascii() or not at.isdigit() or len(at) > 18:
+        raise Refusal(
+            400,
+            "HF1060",
+            f"{shown(text)} is not a value for before.",
+            hint="Take it from `next` of the page before.",
+        )
+    return int(at), checked_invocation_id(invocation_id)
+
+
+def _parse_int(text: str | None, name: str, low: int, high: int, default: int) -> int:
+    if text is None:
+        return default
+    if not text.isascii() or not text.isdigit() or len(text) > 18 or not low <= int(text) <= high:
+        raise Refusal(
+            400,
+            "HF1060",
+            f"{name} is {shown(text)}; expected a whole number from {low} to {high}.",
+            hint=f"Leave it out for {default}.",
+        )
+    return int(text)

@@ -1,0 +1,1 @@
+"""Durability for AI frameworks: one module and one extra per framework."""

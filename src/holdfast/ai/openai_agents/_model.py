@@ -1,0 +1,108 @@
+"""Models and providers whose calls are durable steps."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+
+from agents import Model, ModelProvider, ModelResponse
+from pydantic import TypeAdapter
+
+from ._sdk import ACTIVE, Options, Record, TerminalError, UsageError, current
+
+if TYPE_CHECKING:
+    from agents.items import TResponseStreamEvent
+    from agents.retry import ModelRetryAdvice, ModelRetryAdviceRequest
+
+STEP_NAME = "model call"
+"""Neither the model nor the agent is part of it: both may change under a running invocation."""
+
+STREAMING_REFUSED = (
+    "Streaming is not durable yet. Use durable_agents.run(), which returns the whole result."
+)
+
+# The request itself is wrong, so the same request will never succeed. Everything else may pass:
+# limits, outages, and also missing rights, because an operator can mend those under a running
+# invocation, which then goes on without paying again for what it already has.
+_HOPELESS_STATUSES = frozenset({400, 404, 405, 413, 415, 422})
+
+_RESPONSES = TypeAdapter(ModelResponse)
+
+
+class DurableModel(Model):
+    """A model whose every call is one durable step, recorded with its answer."""
+
+    def __init__(self, inner: Model) -> None:
+        self._inner = inner
+
+    async def get_response(self, *args: Any, **kwargs: Any) -> ModelResponse:
+        """Call the model, or take the recorded answer.
+
+        The arguments are passed on as they are, because they grow from version to version.
+        """
+        options = ACTIVE.get() or Options()
+
+        async def call() -> Record:
+            try:
+                response = await self._inner.get_response(*args, **kwargs)
+            except Exception as error:
+                if (status := getattr(error, "status_code", None)) in _HOPELESS_STATUSES:
+                    raise TerminalError(
+                        f"the model refused the request ({status}): {error}"
+                    ) from error
+                raise
+            # Only what the provider sent: nulls added here would be in the next request.
+            dumped: Record = _RESPONSES.dump_python(
+                response, mode="json", exclude_unset=True, warnings=False
+            )
+            return dumped
+
+        record = await current().run(STEP_NAME, call, retry=options.model_retry, type=Record)
+        # Decoded at the first time too, so that a replay continues with the very same values.
+        return _RESPONSES.validate_python(record)
+
+    def stream_response(
+        self,
+        *args: Any,
+        **kwargs: Any,
+    ) -> AsyncIterator[TResponseStreamEvent]:
+        """Refuse: streams are not durable yet."""
+        raise UsageError(STREAMING_REFUSED)
+
+    async def close(self) -> None:
+        """Close the wrapped model."""
+        await self._inner.close()
+
+    def get_retry_advice(self, request: ModelRetryAdviceRequest) -> ModelRetryAdvice | None:
+        """Pass on what the wrapped model advises."""
+        return self._inner.get_retry_advice(request)
+
+    async def _cleanup_on_run_end(self, owner: object) -> None:
+        await self._inner._cleanup_on_run_end(owner)
+
+    def __getattr__(self, name: str) -> object:
+        # The runner also asks models for optional features, by name.
+        return getattr(self._inner, name)
+
+
+class DurableProvider(ModelProvider):
+    """A provider whose models are durable."""
+
+    def __init__(self, inner: ModelProvider) -> None:
+        self._inner = inner
+
+    def get_model(self, model_name: str | None) -> Model:
+        """Return the durable form of the user's model."""
+        return durable_model(self._inner.get_model(model_name))
+
+    async def aclose(self) -> None:
+        """Close the wrapped provider."""
+        await self._inner.aclose()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._inner, name)
+
+
+def durable_model(model: Model) -> DurableModel:
+    """Wrap a model, unless it is wrapped already."""
+    return model if isinstance(model, DurableModel) else DurableModel(model)

@@ -1,0 +1,103 @@
+"""Starts the server inside a command, and tells clearly why it cannot."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from holdfast.cli.child import Start, Supervisor
+from holdfast.cli.port import listener_on
+from holdfast.cli.problem import usage_error
+from holdfast.cli.watch import watch
+from holdfast.domain.errors import HoldfastError, UsageError
+
+if TYPE_CHECKING:
+    from holdfast.server.app import Server
+
+PORT_TAKEN = "HF1201"
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    *, ingress: str, admin: str, store: str, durability: str
+) -> AsyncGenerator[Server]:
+    """Run a server.
+
+    Raises:
+        HoldfastError: A setting, an address or the store cannot be used.
+    """
+    from holdfast.server.app import Server, ServerConfig
+
+    config = ServerConfig(ingress=ingress, admin=admin, store=store, durability=durability)
+    server = Server(config)
+    try:
+        await server.__aenter__()
+    except UsageError as error:
+        if error.code != PORT_TAKEN:
+            raise
+        raise with_owner(error, {"--ingress": ingress, "--admin": admin}) from error
+    try:
+        yield server
+    finally:
+        await server.__aexit__(None, None, None)
+
+
+async def start_unless_stopped(supervisor: Supervisor, stop: asyncio.Event) -> Start | None:
+    """Start the worker process; None when `stop` was set before it served."""
+    starting = asyncio.ensure_future(supervisor.start())
+    stopped = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait([starting, stopped], return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            return starting.result()
+        await supervisor.stop()
+        return None
+    finally:
+        starting.cancel()
+        stopped.cancel()
+        await asyncio.gather(starting, stopped, return_exceptions=True)
+
+
+async def serve_with_child(
+    server: Server, supervisor: Supervisor, stop: asyncio.Event, folder: Path | None
+) -> None:
+    """Serve, and keep the worker process running, until `stop` is set; then let it drain.
+
+    Args:
+        server: A running server.
+        supervisor: Of a worker process that has been started.
+        stop: Ends this.
+        folder: The worker is replaced when Python files below it change; None for never.
+
+    Raises:
+        HoldfastError: The server cannot go on.
+    """
+    parts: list[Coroutine[object, object, None]] = [server.serve_until(stop), supervisor.run()]
+    if folder is not None:
+        parts.append(watch(folder, supervisor.reload))
+    tasks = [asyncio.ensure_future(part) for part in parts]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        # The server still runs: what the handlers hand back now is recorded.
+        await supervisor.stop()
+
+
+def with_owner(error: UsageError, addresses: dict[str, str]) -> HoldfastError:
+    """Add to "port taken" who has taken it."""
+    for option, address in addresses.items():
+        if option in error.message:
+            owner = listener_on(int(address.rpartition(":")[2]))
+            if owner is not None:
+                return usage_error(
+                    error.message, code=error.code, cause=f"{owner} listens there", hint=error.hint
+                )
+    return error

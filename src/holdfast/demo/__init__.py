@@ -1,0 +1,1 @@
+"""The demo: sample agents and the scripted model that plays with them."""

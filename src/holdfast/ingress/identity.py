@@ -1,0 +1,31 @@
+"""Invocation ids that are pure functions of what was asked for."""
+
+from __future__ import annotations
+
+import hashlib
+
+from holdfast.domain.ids import (
+    InvocationId,
+    idempotency_bucket,
+    idempotent_unique_part,
+    key_partition_key,
+    print_invocation_id,
+    service_partition_key,
+)
+from holdfast.domain.target import Target
+
+
+def idempotent_id(target: Target, idempotency_key: str) -> InvocationId:
+    """Return the id of the invocation that an idempotency key stands for."""
+    if target.key is None:
+        partition_key = service_partition_key(target.service, idempotency_bucket(idempotency_key))
+    else:
+        partition_key = key_partition_key(target.key)
+    unique = idempotent_unique_part(target.service, target.key, target.handler, idempotency_key)
+    return print_invocation_id(partition_key.to_bytes(8, "big") + unique)
+
+
+def workflow_id(workflow: str, key: str) -> InvocationId:
+    """Return the id of the one run of a workflow key."""
+    unique = hashlib.sha256(f"wf,{workflow},{key}".encode()).digest()[:16]
+    return print_invocation_id(key_partition_key(key).to_bytes(8, "big") + unique)

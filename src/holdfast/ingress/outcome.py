@@ -1,0 +1,60 @@
+"""Responses that tell what became of an invocation."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+import msgspec
+
+from holdfast.domain.message import Failure
+from holdfast.ingress.asgi import JSON_HEADER, Headers, Response
+from holdfast.ingress.instant import iso_time
+from holdfast.ingress.problem import failure_response
+from holdfast.server.handle import Accepted, Finished
+
+_encode = msgspec.json.Encoder().encode
+
+_MEDIA_TYPE = re.compile(r"[!-~]+/[!-~]+(?:\s*;[ -~]*)?")
+
+
+def finished_response(finished: Finished, output_content_type: str) -> Response:
+    """Return the response for an invocation that has its outcome.
+
+    Args:
+        finished: The invocation.
+        output_content_type: Of its handler; empty for none.
+    """
+    outcome = finished.outcome
+    if isinstance(outcome, Failure):
+        return _with_expiry(failure_response(finished.invocation_id, outcome), finished)
+    headers: Headers = [(b"x-restate-id", finished.invocation_id.encode())]
+    # A handler without a result has no content, and then there is nothing to name the type of.
+    if outcome.content and output_content_type:
+        headers.append(_content_type(output_content_type))
+    return _with_expiry(Response(200, headers, outcome.content), finished)
+
+
+def accepted_response(accepted: Accepted) -> Response:
+    """Return the response for a send."""
+    answer = {"invocationId": accepted.invocation_id}
+    if accepted.execute_at_ms:
+        answer["executionTime"] = iso_time(accepted.execute_at_ms)
+    answer["status"] = "Accepted" if accepted.is_new else "PreviouslyAccepted"
+    headers: Headers = [JSON_HEADER, (b"x-restate-id", accepted.invocation_id.encode())]
+    return Response(202, headers, _encode(answer))
+
+
+def _with_expiry(response: Response, finished: Finished) -> Response:
+    if finished.expires_at_ms:
+        expires = iso_time(finished.expires_at_ms).encode()
+        response.headers.append((b"idempotency-expires", expires))
+    return response
+
+
+@lru_cache(maxsize=512)
+def _content_type(text: str) -> tuple[bytes, bytes]:
+    # Deployments choose it. A line break in it must not become a header of its own.
+    if _MEDIA_TYPE.fullmatch(text) is None:
+        text = "application/octet-stream"
+    return (b"content-type", text.encode())

@@ -1,0 +1,549 @@
+"""One attempt: the machine, driven by an event loop.
+
+States, in order:
+
+    open        user code runs; results are handed over one by one, each when all user code waits
+    unwinding   the terminal message is out, or the server stopped the attempt; user code ends
+    over        nothing of it is left on the loop; the server's end has been told
+
+User code is *busy* while callbacks of it are scheduled (`sdk.loop` counts them). Everything that
+the attempt does on its own account happens in `_pump`, when it is not busy: hand over the next
+notification; else start the steps that replay left open; else send what was collected; else, if
+nothing more can come, fail or suspend.
+
+Bodies of steps that a journal holds without result start only when replay is through. Until then a
+recorded cancellation or timeout may still take them back, as it did the first time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import math
+import traceback
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+
+from holdfast.domain.errors import TerminalError
+from holdfast.domain.message import (
+    ChildId,
+    Entry,
+    Error,
+    Failure,
+    Notification,
+    Outcome,
+    Result,
+    Run,
+    Start,
+    Value,
+    message_type,
+)
+from holdfast.sdk.branch import Branch, call_site, place
+from holdfast.sdk.context import Context
+from holdfast.sdk.future import DurableFuture, DurableTimer
+from holdfast.sdk.interrupt import ENDED, Aborted, Interrupt, Suspended
+from holdfast.sdk.loop import hooks_of
+from holdfast.sdk.machine import JournalMismatch, Machine
+from holdfast.sdk.step import Step
+
+if TYPE_CHECKING:
+    from holdfast.sdk.handler import Handler
+    from holdfast.transport.base import ServerStream
+
+_logger = logging.getLogger(__name__)
+
+_REAP_ROUNDS = 6
+_REAP_ROUND_S = 5.0
+
+CODE_USER = 500
+CODE_MISMATCH = 570
+
+_CANCELLED_CODE = 409
+
+_reapers: set[asyncio.Task[None]] = set()
+"""Kept alive here: the loop holds tasks weakly."""
+
+
+class Host(Protocol):
+    """What an attempt needs of the application."""
+
+    def now_ms(self) -> int:
+        """Return the wall clock in milliseconds since the epoch."""
+        ...
+
+    def executor(self) -> Executor:
+        """Return where the bodies of synchronous steps run."""
+        ...
+
+
+class Attempt:
+    """The handler's end of one attempt; see `HandlerStream`.
+
+    Args:
+        handler: What to run.
+        start: As received.
+        entries: The journal so far.
+        stream: The server's end.
+        host: Clock and threads.
+
+    Raises:
+        LocalProtocolError: The journal cannot be replayed by this SDK.
+    """
+
+    def __init__(
+        self,
+        handler: Handler[Any, Any],
+        start: Start,
+        entries: Sequence[Entry],
+        stream: ServerStream,
+        host: Host,
+    ) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.machine = Machine(start, entries)
+        self.handler = handler
+        self.host = host
+        self.context = Context(self)
+        self.is_open = True
+        self.is_counting = True
+        """Whether callbacks of user code are counted: until the attempt is over."""
+        self.busy = 0
+        """Callbacks of user code that are scheduled or running. Kept by `sdk.loop`."""
+        self._hooks = hooks_of(self.loop)
+        self._stream = stream
+        self._outside = contextvars.copy_context()
+        self._outside.run(place.set, None)
+        self._time_floor_s = 0.0
+        self._seeds = 0
+        self._steps: dict[int, Step] = {}
+        """Steps whose body runs, by completion id."""
+        self._deferred: dict[int, tuple[Step, DurableFuture[Any]]] = {}
+        """Steps whose body starts when replay is through, unless a result was recorded."""
+        self._tasks: set[asyncio.Future[Any]] = set()
+        """Tasks of user code, and bodies that were cancelled."""
+        self._has_fresh_steps = False
+        self._is_tick_scheduled = False
+        self._is_pumping = False
+        self._is_input_closed = False
+        self._cancels_passed_on = 0
+        self._failure: Error | None = None
+        self._interrupt: Interrupt = Aborted("the handler has ended")
+        self._reason: str | None = None
+        self._reaper: asyncio.Task[None] | None = None
+        self._is_main_over = False
+        context = self._outside.copy()
+        context.run(place.set, Branch(self, ""))
+        self._root: asyncio.Task[None] = asyncio.Task(self._main(), loop=self.loop, context=context)
+
+    # -- the server calls -------------------------------------------------------------------------
+
+    def send(self, notifications: Sequence[Notification]) -> None:
+        """See `HandlerStream`."""
+        if self.is_open:
+            self.machine.feed(notifications)
+            self._pump()
+
+    def close_input(self) -> None:
+        """See `HandlerStream`."""
+        self._is_input_closed = True
+        if self.is_open:
+            self._pump()
+
+    def abort(self) -> None:
+        """See `HandlerStream`."""
+        if self.is_open:
+            self.machine.outgoing.clear()
+            self._end(Aborted("the server closed it"), "aborted")
+
+    # -- the loop's hooks call ---------------------------------------------------------------------
+
+    def on_quiescent(self) -> None:
+        """All user code waits."""
+        if self.is_open:
+            self._pump()
+        elif self.is_counting:
+            self._reap()
+
+    def add_task(self, task: asyncio.Future[Any]) -> None:
+        """User code made a task."""
+        self._tasks.add(task)
+        task.add_done_callback(self._on_task_done)
+
+    def next_seed(self) -> tuple[int, int]:
+        """Return a pair that is the same on replay and differs from all others."""
+        self._seeds += 1
+        return self.machine.start.random_seed, self._seeds
+
+    @property
+    def time_s(self) -> float:
+        """The program's clock in seconds since the epoch. Moves when results are handed over."""
+        return max(self.machine.now_ms / 1000, self._time_floor_s)
+
+    def pass_time(self, until_s: float) -> None:
+        """A timer has fired, so its time has come; rounding must not leave the clock before it."""
+        self._time_floor_s = max(self._time_floor_s, until_s)
+
+    def start_timer(
+        self,
+        branch: Branch,
+        when_s: float,
+        callback: Callable[..., object],
+        args: tuple[Any, ...],
+        context: contextvars.Context | None,
+    ) -> DurableTimer:
+        """Make `loop.call_at` durable."""
+        delay_ms = max(0, math.ceil((when_s - self.time_s) * 1000 - 1e-3))
+        context = contextvars.copy_context() if context is None else context
+        timer = DurableTimer(self, when_s, callback, args, context)
+        timer.started(self.sleep(branch, "", delay_ms, call_site()))
+        return timer
+
+    # -- the context calls -------------------------------------------------------------------------
+
+    def check_open(self) -> None:
+        """Raise what ended the attempt, if something did."""
+        if not self.is_open:
+            raise self._interrupt
+
+    def mismatch(self, error: JournalMismatch) -> NoReturn:
+        """End the attempt because the program differs from its journal."""
+        self.machine.outgoing.clear()
+        self._deferred.clear()
+        self._fail_at_once(Error(CODE_MISMATCH, str(error)))
+        raise self._interrupt from error
+
+    def sleep(self, branch: Branch, name: str, delay_ms: int, site: str) -> int:
+        """Begin a durable timer and return its completion id."""
+        wake_at_ms = self.host.now_ms() + delay_ms
+        try:
+            return self.machine.sys_sleep(
+                branch.path, branch.key("sleep", name), name, wake_at_ms, site
+            )
+        except JournalMismatch as error:
+            self.mismatch(error)
+
+    def run(self, branch: Branch, step: Step, site: str) -> DurableFuture[Any]:
+        """Begin a step, or take its result from the journal."""
+        machine = self.machine
+        try:
+            step.completion_id, step.command_index = machine.sys_run(
+                branch.path, branch.key("run", step.name), step.name, site
+            )
+        except JournalMismatch as error:
+            self.mismatch(error)
+        future: DurableFuture[Any] = DurableFuture(self, step.completion_id, step.decode)
+        machine.expect(step.completion_id, future)
+        if not future.done():
+            if machine.replay_left:
+                self._deferred[step.completion_id] = (step, future)
+            else:
+                self._start_step(step)
+        return future
+
+    def child_id(self, completion_id: int) -> DurableFuture[str]:
+        """Return a future for the id of a called invocation."""
+        future: DurableFuture[str] = DurableFuture(self, completion_id, _decode_child_id)
+        known = self.machine.child_invocation_id(completion_id)
+        if known is None:
+            self.machine.expect(completion_id, future)
+        else:
+            future.set_result(known)
+        return future
+
+    def cancel_step(self, completion_id: int) -> None:
+        """Nobody wants the result of a step any more: stop its body."""
+        self._deferred.pop(completion_id, None)
+        step = self._steps.pop(completion_id, None)
+        if step is not None and step.task is not None:
+            self._tasks.add(step.task)
+            step.task.add_done_callback(self._on_task_done, context=self._outside)
+            step.task.cancel(ENDED)
+            self._schedule_tick()
+
+    # -- the handler --------------------------------------------------------------------------------
+
+    async def _main(self) -> None:
+        outcome: Outcome | None = None
+        try:
+            outcome = Value(await self.handler.invoke(self.context, self.machine.input))
+        except TerminalError as error:
+            outcome = Failure(error.code, error.message, error.metadata or None)
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as error:
+            # Whatever else it is, including SystemExit, must not take the process down.
+            if self.is_open:
+                self._fail(Error(CODE_USER, _describe(error), _stack_of(error)))
+        finally:
+            self._is_main_over = True
+        if outcome is not None and self.is_open:
+            self._finish(outcome)
+
+    def _finish(self, outcome: Outcome) -> None:
+        try:
+            self.machine.sys_output(outcome)
+        except JournalMismatch as error:
+            self.machine.outgoing.clear()
+            self._fail_at_once(Error(CODE_MISMATCH, str(error)))
+            return
+        self._flush()
+        self.is_open = False
+        self._stop_steps()
+        if not self._tasks:
+            self._over()
+
+    def _on_task_done(self, task: asyncio.Future[Any]) -> None:
+        self._tasks.discard(task)
+        if not self.is_open and not task.cancelled():
+            task.exception()  # Mark it retrieved: nobody is left to look at it.
+
+    # -- bodies of steps -----------------------------------------------------------------------------
+
+    def _start_step(self, step: Step) -> None:
+        if self._failure is not None:
+            return
+        self._steps[step.completion_id] = step
+        self._has_fresh_steps = True
+        step.task = asyncio.Task(self._run_step(step), loop=self.loop, context=step.context)
+
+    async def _run_step(self, step: Step) -> None:
+        try:
+            result: Outcome = await step.execute(self.host.executor)
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except TerminalError as error:
+            result = Failure(error.code, error.message, error.metadata or None)
+        except BaseException as error:
+            if self._steps.pop(step.completion_id, None) is not None:
+                self._on_step_failed(step, error)
+            return
+        if self._steps.pop(step.completion_id, None) is not None:
+            self.machine.sys_propose(step.completion_id, result)
+            self._schedule_tick()
+
+    def _on_step_failed(self, step: Step, error: BaseException) -> None:
+        delay_ms: int | None = None
+        behavior = 0
+        if step.retry is not None:
+            failures = self.machine.start.step_failures
+            count = 1 + next(
+                (f.count for f in failures if f.completion_id == step.completion_id), 0
+            )
+            delay_ms = step.retry.to_schedule().delay_ms(count)
+            if delay_ms is None and step.retry.on_max_attempts != "pause":
+                self.machine.sys_propose(step.completion_id, Failure(CODE_USER, _describe(error)))
+                self._schedule_tick()
+                return
+            behavior = 1 if delay_ms is None else 0
+        self._fail(
+            Error(
+                CODE_USER,
+                f"step {step.name!r} failed: {_describe(error)}",
+                _stack_of(error),
+                related_command_index=step.command_index,
+                related_command_name=step.name,
+                related_command_type=message_type(Run(0)),
+                next_retry_delay_ms=delay_ms,
+                behavior=behavior,
+                related_completion_id=step.completion_id,
+            )
+        )
+
+    def _stop_steps(self) -> None:
+        self._deferred.clear()
+        for completion_id in list(self._steps):
+            self.cancel_step(completion_id)
+
+    # -- the pump ----------------------------------------------------------------------------------
+
+    def _pump(self) -> None:
+        """Do what can be done while all user code waits. Called at any time."""
+        if self._is_pumping:
+            return
+        self._is_pumping = True
+        try:
+            while self.is_open and not self.busy and (self._hand_over() or self._settle()):
+                pass
+        finally:
+            self._is_pumping = False
+
+    def _hand_over(self) -> bool:
+        """Hand over one result. Returns whether there was something to do."""
+        machine = self.machine
+        if self._failure is not None:
+            return False
+        if machine.cancel_count and self._raise_cancelled():
+            return True
+        if not machine.has_arrivals:
+            return False
+        arrival = machine.take()
+        if arrival is not None:
+            arrival.waiter.on_result(arrival.result)
+        return True
+
+    def _settle(self) -> bool:
+        """Nothing to hand over now. Returns whether something has come up meanwhile."""
+        if self._deferred:
+            deferred, self._deferred = self._deferred, {}
+            for step, future in deferred.values():
+                if not future.done():
+                    self._start_step(step)
+        if self.machine.outgoing:
+            if self._has_fresh_steps:
+                # A body that ends at once is recorded together with its step.
+                self._schedule_tick()
+            else:
+                self._flush()
+                if self.machine.has_arrivals and self._failure is None:
+                    return True
+        if self._steps or not self.is_open:
+            return False
+        if self._failure is not None:
+            self._fail_at_once(self._failure)
+        elif self._is_input_closed and not self.machine.has_arrivals:
+            self._suspend()
+        return False
+
+    def _raise_cancelled(self) -> bool:
+        """Raise a cancellation where user code waits, if it does."""
+        machine = self.machine
+        if not machine.can_pass_cancel_on():
+            return False
+        waiters = [
+            waiter
+            for waiter in machine.awaited()
+            if not isinstance(waiter, DurableTimer) or waiter.is_sleep()
+        ]
+        if not waiters:
+            return False
+        try:
+            machine.sys_pass_cancel_on(self._cancels_passed_on)
+        except JournalMismatch as error:
+            machine.outgoing.clear()
+            self._fail_at_once(Error(CODE_MISMATCH, str(error)))
+            return True
+        self._cancels_passed_on += 1
+        machine.cancel_count -= 1
+        for waiter in waiters:
+            waiter.on_failure(TerminalError("cancelled", code=_CANCELLED_CODE))
+            if isinstance(waiter, DurableFuture):
+                waiter.release()
+        return True
+
+    def _suspend(self) -> None:
+        suspension = self.machine.suspension()
+        if suspension.completions or len(suspension.signals) > 1:
+            self.machine.outgoing.append(suspension)
+            self._flush()
+            self._end(Suspended(), None)
+        # Otherwise user code waits for something that is not durable: let it.
+
+    # -- sending -----------------------------------------------------------------------------------
+
+    def _schedule_tick(self) -> None:
+        if not self._is_tick_scheduled:
+            self._is_tick_scheduled = True
+            self._hooks.call_soon(self._tick, context=self._outside)
+
+    def _tick(self) -> None:
+        self._is_tick_scheduled = False
+        self._has_fresh_steps = False
+        if self.is_open:
+            self._flush()
+            self._pump()
+
+    def _flush(self) -> None:
+        """Send what was collected."""
+        messages = self.machine.outgoing
+        if messages:
+            self.machine.outgoing = []
+            self._call_outside(self._stream.on_messages, messages)
+
+    def _call_outside(self, call: Callable[..., None], *args: Any) -> None:
+        """Call the server without a trace of user code: tasks it makes are not the handler's."""
+        if place.get() is None:
+            call(*args)
+        else:
+            self._outside.copy().run(call, *args)
+
+    # -- the end -----------------------------------------------------------------------------------
+
+    def _fail(self, error: Error) -> None:
+        """Let the bodies that run end, so that what they cost is not lost; then fail."""
+        if self._failure is None:
+            self._failure = error
+            self._deferred.clear()
+        self._schedule_tick()
+
+    def _fail_at_once(self, error: Error) -> None:
+        self.machine.outgoing.append(error)
+        self._flush()
+        self._end(Aborted(f"it failed: {error.message}"), None)
+
+    def _end(self, interrupt: Interrupt, reason: str | None) -> None:
+        """Unwind user code."""
+        self.is_open = False
+        self._interrupt = interrupt
+        self._reason = reason
+        for waiter in self.machine.drop_all():
+            waiter.on_failure(interrupt)
+        self._stop_steps()
+        if not self.busy:
+            self._reap()
+
+    def _reap(self) -> None:
+        """User code has had its chance to end by itself: cancel what is left of it."""
+        if self._reaper is not None:
+            return
+        if not self._leftovers():
+            self._over()
+            return
+        self._reaper = asyncio.Task(
+            self._reap_leftovers(), loop=self.loop, context=self._outside.copy()
+        )
+        _reapers.add(self._reaper)
+        self._reaper.add_done_callback(_reapers.discard)
+
+    async def _reap_leftovers(self) -> None:
+        for _ in range(_REAP_ROUNDS):
+            leftovers = self._leftovers()
+            if not leftovers:
+                break
+            for task in leftovers:
+                task.cancel(ENDED)
+            await asyncio.wait(leftovers, timeout=_REAP_ROUND_S)
+        else:
+            _logger.warning(
+                "user code of an ended attempt does not end: it catches cancellation",
+                extra={"invocation_id": self.machine.start.invocation_id},
+            )
+        self._over()
+
+    def _leftovers(self) -> list[asyncio.Future[Any]]:
+        tasks = [task for task in self._tasks if not task.done()]
+        if not self._is_main_over and not self._root.done():
+            tasks.append(self._root)
+        return tasks
+
+    def _over(self) -> None:
+        if self.is_counting:
+            self.is_counting = False
+            self._call_outside(self._stream.on_closed, self._reason)
+
+
+def _decode_child_id(result: Result) -> str:
+    assert isinstance(result, ChildId)
+    return result.invocation_id
+
+
+def _describe(error: BaseException) -> str:
+    text = str(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _stack_of(error: BaseException) -> str:
+    try:
+        return "".join(traceback.format_exception(error))
+    except Exception:  # The traceback module looks at the error's own attributes and methods.
+        return ""

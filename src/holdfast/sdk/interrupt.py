@@ -1,0 +1,48 @@
+"""What ends an attempt while user code is still waiting.
+
+Both derive from `BaseException`, so that an `except Exception` in user code, or in a framework,
+does not swallow them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+
+class Interrupt(BaseException):
+    """The attempt is over for this code; it will go on, or not, in another attempt."""
+
+
+class Suspended(Interrupt):
+    """The invocation waits, and has left memory while it does."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The invocation is suspended: it continues here, with all recorded results, when what "
+            "it waits for has arrived. This is not an error. Never catch BaseException, and never "
+            "use a bare `except:`, around durable calls; clean-up in `finally` must not be durable."
+        )
+
+
+class Aborted(Interrupt):
+    """The attempt was stopped; another one may repeat it."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"The attempt was stopped: {reason}. Another attempt continues from the journal. Never "
+            "catch BaseException, and never use a bare `except:`, around durable calls."
+        )
+
+
+ENDED = "the attempt has ended"
+"""Message of cancellations that clean up after an attempt."""
+
+
+def is_aftermath(error: object) -> bool:
+    """Return whether an exception only says that an attempt has ended: nobody needs to see it."""
+    if isinstance(error, BaseExceptionGroup):
+        group: BaseExceptionGroup[BaseException] = error
+        return all(is_aftermath(inner) for inner in group.exceptions)
+    if isinstance(error, asyncio.CancelledError):
+        return error.args == (ENDED,)
+    return isinstance(error, Interrupt)

@@ -1,0 +1,574 @@
+"""The replay machine: what one attempt has said and heard, and what it may say next. Sans-IO.
+
+An attempt begins with the journal so far. Its commands are kept by **key**: branch path, kind, name
+and occurrence (`run:fetch weather#0`, `Weather.check[0]/run:fetch#1`). Its notifications are kept
+in recorded order, and live ones are put behind them.
+
+The shell calls a `sys_…` method for each durable operation of user code, with the branch's path and
+the operation's key:
+
+- The key is recorded: the record is *claimed*. Nothing is sent; ids and results are re-read.
+- The key is new: a command is put in `outgoing`, and ids are allocated after the largest recorded.
+- The key is new, but the branch still has recorded commands that were not claimed: the program has
+  changed. `JournalMismatch`. Two recorded commands of a branch in another order do pass; so does a
+  new command behind the recorded ones.
+
+When all user code waits, the shell calls `take` and hands exactly one notification on. A
+notification whose operation has not been made yet is held, and is handed over when it is made.
+So the order in which user code sees results is the recorded order, on the first run and on replay.
+
+What is compared with the record: kind and name (both are in the key), and for calls service,
+handler and object key. Parameters are not compared: the recorded ones were sent, and encoders may
+change under a running invocation. `differences` lists them for debugging. For timers the recorded
+time holds, for state reads the recorded value.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, Protocol, TypeVar
+
+import xxhash
+
+from holdfast.domain.errors import HoldfastError, LocalProtocolError, UsageError
+from holdfast.domain.message import (
+    SIGNAL_CANCEL,
+    SIGNAL_INDEX_FIRST,
+    AttachInvocation,
+    Call,
+    ChildId,
+    ClearAllState,
+    ClearState,
+    Command,
+    CompleteAwakeable,
+    Completion,
+    End,
+    Entry,
+    FromHandler,
+    GetEagerState,
+    GetEagerStateKeys,
+    GetLazyState,
+    GetLazyStateKeys,
+    Input,
+    Notification,
+    OneWayCall,
+    Outcome,
+    Output,
+    ProposeRunCompletion,
+    Result,
+    Run,
+    SendSignal,
+    SetState,
+    Signal,
+    Sleep,
+    Start,
+    StateKeys,
+    Suspension,
+    Value,
+    Void,
+)
+
+C = TypeVar("C", bound=Command)
+
+_Types = type[C] | tuple[type[C], ...]
+_READS: tuple[type[GetEagerState | GetLazyState], ...] = (GetEagerState, GetLazyState)
+_LISTINGS: tuple[type[GetEagerStateKeys | GetLazyStateKeys], ...] = (
+    GetEagerStateKeys,
+    GetLazyStateKeys,
+)
+_SIGNAL_SPACE = 2**31
+
+
+class Waiter(Protocol):
+    """What waits for a result: a future or a timer of the shell."""
+
+    def on_result(self, result: Result) -> None:
+        """Take the result. Called at most once."""
+        ...
+
+    def on_failure(self, error: BaseException) -> None:
+        """Fail instead. Called at most once, and not after `on_result`."""
+        ...
+
+    def is_awaited(self) -> bool:
+        """Return whether user code waits for it, as opposed to merely holding it."""
+        ...
+
+
+class Arrival(NamedTuple):
+    """A notification whose turn has come."""
+
+    waiter: Waiter
+    result: Result
+
+
+class JournalMismatch(HoldfastError):
+    """The program does something else than it did when the journal was recorded."""
+
+    code = "HF0570"
+
+
+class Machine:
+    """State of one attempt.
+
+    Args:
+        start: As received.
+        entries: The journal so far, in recorded order; the first is Input.
+    """
+
+    def __init__(self, start: Start, entries: Sequence[Entry]) -> None:
+        self.start = start
+        self.input = Input(Value())
+        self.outgoing: list[FromHandler] = []
+        """Taken, and sent in order, by the shell."""
+        self.differences: list[str] = []
+        self.now_ms = start.created_at_ms
+        """Time of the latest notification that was handed over: the program's clock."""
+        self.cancel_count = 0
+        """Cancellations whose turn has come and that user code has not seen."""
+        self.replay_left = 0
+        """Recorded notifications whose turn has not come."""
+        self.command_count = 0
+        self.state: dict[str, bytes | None] = dict(start.state)
+        """What is known of the state; None: known to be absent."""
+        self.is_state_complete = not start.is_state_partial
+
+        self._recorded: dict[str, tuple[Command, int]] = {}
+        """Commands not claimed yet, with their index, by key."""
+        self._unclaimed: dict[str, int] = {}
+        """Number of them, by branch."""
+        self._notifications: deque[Notification] = deque()
+        self._next_completion_id = 1
+        self._waiting: dict[int, Waiter] = {}
+        self._held: dict[int, Result] = {}
+        self._signals_waiting: dict[int, Waiter] = {}
+        self._signals_held: dict[int, Result] = {}
+        self._signal_keys: dict[int, str] = {}
+        self._wake_at_ms: dict[int, int] = {}
+        self._calls: dict[int, tuple[int, str]] = {}
+        """Calls without outcome, by completion id: completion id of the child's id, and key."""
+        self._child_ids: dict[int, str] = {}
+        self._load(entries)
+
+    def _load(self, entries: Sequence[Entry]) -> None:
+        last_id = 0
+        for entry in entries:
+            if isinstance(entry, Completion | Signal):
+                self._notifications.append(entry)
+                continue
+            index = self.command_count
+            self.command_count += 1
+            if isinstance(entry, Input):
+                self.input = entry
+                continue
+            if not entry.key:
+                raise LocalProtocolError(
+                    f"Command {index} of {self.start.invocation_id} has no journal key",
+                    hint="The journal was written by another SDK, or through a server that does "
+                    "not keep keys.",
+                )
+            last_id = max(
+                last_id,
+                getattr(entry, "completion_id", 0),
+                getattr(entry, "invocation_id_completion_id", 0),
+            )
+            self._recorded[entry.key] = (entry, index)
+            branch = branch_of(entry.key)
+            self._unclaimed[branch] = self._unclaimed.get(branch, 0) + 1
+        self.replay_left = len(self._notifications)
+        self._next_completion_id = last_id + 1
+
+    # -- facts -----------------------------------------------------------------------------------
+
+    @property
+    def is_replaying(self) -> bool:
+        """Whether something recorded is still to come."""
+        return bool(self._recorded) or self.replay_left > 0
+
+    def child_invocation_id(self, completion_id: int) -> str | None:
+        """Return the id of a called invocation if its turn has come."""
+        return self._child_ids.get(completion_id)
+
+    # -- notifications ---------------------------------------------------------------------------
+
+    def feed(self, notifications: Iterable[Notification]) -> None:
+        """Put live notifications behind those that have not had their turn."""
+        self._notifications.extend(notifications)
+
+    @property
+    def has_arrivals(self) -> bool:
+        """Whether there are notifications that have not had their turn."""
+        return bool(self._notifications)
+
+    def take(self) -> Arrival | None:
+        """Return the next notification that somebody waits for.
+
+        Call only when all user code waits. Returns None at the end of the queue, and right after a
+        cancellation, so that the shell can act on it before anything else is handed over.
+        """
+        while self._notifications:
+            notification = self._notifications.popleft()
+            if self.replay_left:
+                self.replay_left -= 1
+            if notification.at_ms > self.now_ms:
+                self.now_ms = notification.at_ms
+            if isinstance(notification, Completion):
+                arrival = self._take_completion(notification)
+            elif notification.index == SIGNAL_CANCEL:
+                self.cancel_count += 1
+                return None
+            else:
+                arrival = self._take_signal(notification)
+            if arrival is not None:
+                return arrival
+        return None
+
+    def _take_completion(self, completion: Completion) -> Arrival | None:
+        number, result = completion.completion_id, completion.result
+        wake_at_ms = self._wake_at_ms.pop(number, 0)
+        if wake_at_ms > self.now_ms:
+            # Servers that do not stamp notifications: the clock must still have passed the timer.
+            self.now_ms = wake_at_ms
+        if type(result) is ChildId:
+            self._child_ids[number] = result.invocation_id
+        else:
+            self._calls.pop(number, None)
+        waiter = self._waiting.pop(number, None)
+        if waiter is None:
+            self._held[number] = result
+            return None
+        return Arrival(waiter, result)
+
+    def _take_signal(self, signal: Signal) -> Arrival | None:
+        if signal.index is None:
+            return None
+        waiter = self._signals_waiting.pop(signal.index, None)
+        if waiter is None:
+            self._signals_held.setdefault(signal.index, signal.result)
+            return None
+        return Arrival(waiter, signal.result)
+
+    def expect(self, completion_id: int, waiter: Waiter) -> None:
+        """Register who waits for a completion. Hands over at once what is held."""
+        result = self._held.pop(completion_id, None)
+        if result is None:
+            self._waiting[completion_id] = waiter
+        else:
+            waiter.on_result(result)
+
+    def expect_signal(self, index: int, waiter: Waiter) -> None:
+        """Register who waits for a signal. Hands over at once what is held."""
+        result = self._signals_held.pop(index, None)
+        if result is None:
+            self._signals_waiting[index] = waiter
+        else:
+            waiter.on_result(result)
+
+    def forget(self, completion_id: int) -> None:
+        """Nobody waits for this completion any more."""
+        self._waiting.pop(completion_id, None)
+
+    def forget_signal(self, index: int) -> None:
+        """Nobody waits for this signal any more."""
+        self._signals_waiting.pop(index, None)
+
+    def awaited(self) -> list[Waiter]:
+        """Return what user code waits for, oldest operation first."""
+        waiters = [*self._waiting.values(), *self._signals_waiting.values()]
+        return [waiter for waiter in waiters if waiter.is_awaited()]
+
+    def drop_all(self) -> list[Waiter]:
+        """Forget everything that is waited for, and return it."""
+        waiters = [*self._waiting.values(), *self._signals_waiting.values()]
+        self._waiting.clear()
+        self._signals_waiting.clear()
+        return waiters
+
+    # -- operations: all return what is needed to wait ---------------------------------------------
+
+    def sys_run(self, path: str, key: str, name: str, site: str) -> tuple[int, int]:
+        """A step. Returns (completion id, command index).
+
+        A step that is recorded without completion is executed again.
+        """
+        found = self._claim(path, key, "run", name, site, Run)
+        if found is not None:
+            return found[0].completion_id, found[1]
+        number = self._allocate()
+        return number, self._emit(Run(number, name, key, site))
+
+    def sys_propose(self, completion_id: int, result: Outcome) -> None:
+        """The result of a step, to be recorded."""
+        self.outgoing.append(ProposeRunCompletion(completion_id, result))
+
+    def sys_sleep(self, path: str, key: str, name: str, wake_at_ms: int, site: str) -> int:
+        """A timer. Returns the completion id. If it is recorded, the recorded time holds."""
+        found = self._claim(path, key, "sleep", name, site, Sleep)
+        if found is not None:
+            command = found[0]
+        else:
+            command = Sleep(wake_at_ms, self._allocate(), name, key, site)
+            self._emit(command)
+        self._wake_at_ms[command.completion_id] = command.wake_up_at_ms
+        if command.completion_id in self._held:
+            self.now_ms = max(self.now_ms, command.wake_up_at_ms)
+        return command.completion_id
+
+    def sys_call(self, path: str, command: Call) -> Call:
+        """A call. Returns it with the completion ids that count."""
+        target = f"{command.service}/{command.handler}"
+        found = self._claim(path, command.key, "call", target, command.site, Call)
+        if found is not None:
+            call = found[0]
+            self._compare_call(path, call, command)
+        else:
+            child, number = self._allocate(), self._allocate()
+            call = Call(
+                command.service, command.handler, command.parameter, command.object_key,
+                command.headers, command.idempotency_key, child, number,
+                command.name, command.key, command.site,
+            )  # fmt: skip
+            self._emit(call)
+        if call.completion_id not in self._held:
+            self._calls[call.completion_id] = (call.invocation_id_completion_id, call.key)
+        return call
+
+    def sys_send(self, path: str, command: OneWayCall) -> int:
+        """A one-way call. Returns the completion id of the child's id."""
+        target = f"{command.service}/{command.handler}"
+        found = self._claim(path, command.key, "send", target, command.site, OneWayCall)
+        if found is not None:
+            self._compare_call(path, found[0], command)
+            return found[0].invocation_id_completion_id
+        number = self._allocate()
+        send = OneWayCall(
+            command.service, command.handler, command.parameter, command.object_key,
+            command.headers, command.idempotency_key, command.invoke_at_ms, number,
+            command.name, command.key, command.site,
+        )  # fmt: skip
+        self._emit(send)
+        return number
+
+    def sys_attach(self, path: str, key: str, invocation_id: str, site: str) -> int:
+        """Wait for another invocation. Returns the completion id."""
+        found = self._claim(path, key, "attach", invocation_id, site, AttachInvocation)
+        if found is not None:
+            return found[0].completion_id
+        number = self._allocate()
+        self._emit(AttachInvocation(invocation_id, number, "", key, site))
+        return number
+
+    def sys_get(self, path: str, key: str, name: str, site: str) -> Void | Value | int:
+        """A state read. Returns the value, or the completion id to wait for."""
+        found = self._claim(path, key, "get", name, site, _READS)
+        if found is not None:
+            command = found[0]
+            return command.result if isinstance(command, GetEagerState) else command.completion_id
+        # An eager read uses up an id, though it never shows: the protocol's rule.
+        number = self._allocate()
+        if self.is_state_complete or name in self.state:
+            content = self.state.get(name)
+            result = Void() if content is None else Value(content)
+            self._emit(GetEagerState(name, result, "", key, site))
+            return result
+        self._emit(GetLazyState(name, number, "", key, site))
+        return number
+
+    def sys_keys(self, path: str, key: str, site: str) -> StateKeys | int:
+        """A listing of state names. Returns it, or the completion id to wait for."""
+        found = self._claim(path, key, "keys", "", site, _LISTINGS)
+        if found is not None:
+            command = found[0]
+            if isinstance(command, GetEagerStateKeys):
+                return StateKeys(command.keys)
+            return command.completion_id
+        number = self._allocate()
+        if self.is_state_complete:
+            names = tuple(sorted(name for name, value in self.state.items() if value is not None))
+            self._emit(GetEagerStateKeys(names, "", key, site))
+            return StateKeys(names)
+        self._emit(GetLazyStateKeys(number, "", key, site))
+        return number
+
+    def sys_set(self, path: str, key: str, name: str, content: bytes, site: str) -> None:
+        """A state write. Recorded writes are in `Start.state` already."""
+        if self._claim(path, key, "set", name, site, SetState) is None:
+            self._emit(SetState(name, Value(content), "", key, site))
+            self.state[name] = content
+
+    def sys_clear(self, path: str, key: str, name: str, site: str) -> None:
+        """Remove one state entry."""
+        if self._claim(path, key, "clear", name, site, ClearState) is None:
+            self._emit(ClearState(name, "", key, site))
+            self.state[name] = None
+
+    def sys_clear_all(self, path: str, key: str, site: str) -> None:
+        """Remove all state."""
+        if self._claim(path, key, "clear_all", "", site, ClearAllState) is None:
+            self._emit(ClearAllState("", key, site))
+            self.state.clear()
+            self.is_state_complete = True
+
+    def sys_awakeable(self, key: str) -> int:
+        """A promise for the outside. Returns its signal index: a function of the key.
+
+        Raises:
+            UsageError: HF0503, two keys of one attempt have the same index. Rename one.
+        """
+        index = SIGNAL_INDEX_FIRST + xxhash.xxh3_64_intdigest(key.encode()) % _SIGNAL_SPACE
+        other = self._signal_keys.setdefault(index, key)
+        if other != key:
+            raise UsageError(
+                f"The awakeables {other!r} and {key!r} of {self.start.invocation_id} have the same "
+                f"signal index {index}",
+                code="HF0503",
+                hint="Give one of them a name: ctx.awakeable(name=…).",
+            )
+        return index
+
+    def sys_complete_awakeable(
+        self, path: str, key: str, awakeable_id: str, result: Outcome, site: str
+    ) -> None:
+        """Resolve or reject an awakeable of any invocation."""
+        kind = "resolve" if isinstance(result, Value) else "reject"
+        if self._claim(path, key, kind, awakeable_id, site, CompleteAwakeable) is None:
+            self._emit(CompleteAwakeable(awakeable_id, result, "", key, site))
+
+    def sys_cancel(self, path: str, key: str, invocation_id: str, site: str) -> None:
+        """Cancel another invocation."""
+        if self._claim(path, key, "cancel", invocation_id, site, SendSignal) is None:
+            self._emit(SendSignal(invocation_id, Void(), SIGNAL_CANCEL, None, "", key, site))
+
+    def can_pass_cancel_on(self) -> bool:
+        """Return whether the ids of all invocations that we wait for are known."""
+        return all(child in self._child_ids for child, _ in self._calls.values())
+
+    def sys_pass_cancel_on(self, occurrence: int) -> None:
+        """Cancel all invocations that we called and that have not answered, once."""
+        path = f"cancel[{occurrence}]"
+        calls, self._calls = self._calls, {}
+        for child, call_key in calls.values():
+            name = call_key.replace("/", "|")
+            self.sys_cancel(path, f"{path}/cancel:{name}#0", self._child_ids[child], "")
+
+    # -- endings -----------------------------------------------------------------------------------
+
+    def sys_output(self, result: Outcome) -> None:
+        """The invocation's outcome, and the end. A recorded Output is not repeated.
+
+        Raises:
+            JournalMismatch: Recorded commands were never claimed.
+        """
+        key = "output#0"
+        recorded = self._recorded.pop(key, None)
+        if self._recorded:
+            command, _ = next(iter(self._recorded.values()))
+            raise self._mismatch(branch_of(command.key), "the handler has ended", command)
+        if recorded is None:
+            self._emit(Output(result, "", key, ""))
+        self.outgoing.append(End())
+
+    def suspension(self) -> Suspension:
+        """Return what any one of would let user code go on; cancellation always does."""
+        completions = {n for n, waiter in self._waiting.items() if waiter.is_awaited()}
+        signals = {n for n, waiter in self._signals_waiting.items() if waiter.is_awaited()}
+        if self.cancel_count:
+            completions |= {c for c, _ in self._calls.values() if c not in self._child_ids}
+        return Suspension(tuple(sorted(completions)), tuple(sorted({SIGNAL_CANCEL} | signals)))
+
+    # -- matching ----------------------------------------------------------------------------------
+
+    def _claim(
+        self, path: str, key: str, kind: str, name: str, site: str, types: _Types[C]
+    ) -> tuple[C, int] | None:
+        if not self._recorded:
+            return None
+        found = self._recorded.get(key)
+        if found is None:
+            if self._unclaimed.get(path):
+                raise self._mismatch(path, _describe(kind, name, site))
+            return None
+        command, index = found
+        if not isinstance(command, types):
+            raise self._mismatch(path, _describe(kind, name, site), command)
+        del self._recorded[key]
+        self._unclaimed[branch_of(key)] -= 1
+        return command, index
+
+    def _compare_call(self, path: str, recorded: Call | OneWayCall, new: Call | OneWayCall) -> None:
+        fields = ("service", "handler", "object_key")
+        if any(getattr(recorded, field) != getattr(new, field) for field in fields):
+            raise self._mismatch(path, _describe_command(new), recorded)
+        if recorded.parameter != new.parameter:
+            self.differences.append(f"{new.key}: another parameter than the recorded one")
+
+    def _mismatch(self, path: str, attempted: str, recorded: Command | None = None) -> Exception:
+        if recorded is None:
+            candidates = (c for c, _ in self._recorded.values() if branch_of(c.key) == path)
+            recorded = next(candidates)
+        branch = path or "the handler itself"
+        return JournalMismatch(
+            f"Journal mismatch in {self.start.invocation_id}, branch: {branch}.\n"
+            f"  recorded:  {_describe_command(recorded)}\n"
+            f"  attempted: {attempted}\n"
+            "The handler changed under a running invocation. Register a new deployment, or restart "
+            "it as new; a renamed step must keep its old name for open runs."
+        )
+
+    def _allocate(self) -> int:
+        number = self._next_completion_id
+        self._next_completion_id = number + 1
+        return number
+
+    def _emit(self, command: Command) -> int:
+        self.outgoing.append(command)
+        index = self.command_count
+        self.command_count = index + 1
+        return index
+
+
+def branch_of(key: str) -> str:
+    """Return the path of the branch in which a journal key was made."""
+    return key.rpartition("/")[0]
+
+
+_KINDS: dict[type, str] = {
+    GetLazyState: "get",
+    GetEagerState: "get",
+    GetLazyStateKeys: "keys",
+    GetEagerStateKeys: "keys",
+    SetState: "set",
+    ClearState: "clear",
+    ClearAllState: "clear_all",
+    Sleep: "sleep",
+    Call: "call",
+    OneWayCall: "send",
+    SendSignal: "cancel",
+    Run: "run",
+    AttachInvocation: "attach",
+    CompleteAwakeable: "resolve or reject",
+    Output: "output",
+}
+
+
+def _describe_command(command: Command) -> str:
+    kind = _KINDS.get(type(command), type(command).__name__)
+    match command:
+        case Call() | OneWayCall():
+            key = "" if command.object_key is None else f"{command.object_key}/"
+            name = f"{command.service}/{key}{command.handler}"
+        case GetEagerState() | GetLazyState() | SetState() | ClearState():
+            name = command.state_key
+        case AttachInvocation() | SendSignal():
+            name = command.target_invocation_id
+        case CompleteAwakeable():
+            name = command.awakeable_id
+        case _:
+            name = command.name
+    return _describe(kind, name, command.site)
+
+
+def _describe(kind: str, name: str, site: str) -> str:
+    what = f"{kind} {name!r}" if name else kind
+    return f"{what} at {site}" if site else what

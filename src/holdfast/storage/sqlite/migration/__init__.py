@@ -1,0 +1,1 @@
+"""The schema, as steps forward. A step is never edited once released."""

@@ -1,0 +1,1 @@
+"""What Holdfast ships for testing agents."""

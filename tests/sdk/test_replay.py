@@ -1,0 +1,409 @@
+"""Whatever asyncio combinators a handler uses: crash anywhere, and it goes on as it began.
+
+A handler's *trace* is what its code saw, in order: the results as they came. A replay of any prefix
+of a journal must see the same trace up to where the journal ends, must not run a step whose result
+is recorded, and must end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+import holdfast as hf
+from holdfast.domain.message import Completion, Failure, Value
+
+from .fake_server import FakeServer
+from .loops import both_loops, run_on
+
+
+class Program:
+    """A handler, and what its last attempt saw."""
+
+    def __init__(self, handler: Callable[[Program, hf.Context], Awaitable[Any]]) -> None:
+        self.trace: list[Any] = []
+        self.traces: list[list[Any]] = []
+        self.bodies: list[str] = []
+        service = hf.Service("S")
+
+        async def h(ctx: hf.Context) -> Any:
+            self.trace = []
+            self.traces.append(self.trace)
+            return await handler(self, ctx)
+
+        service.handler(h)
+        self.app = hf.App(service)
+        self.server: FakeServer
+
+    def serve(self, **options: Any) -> FakeServer:
+        self.server = FakeServer(self.app, "S/h", **options)
+        return self.server
+
+    async def body(self, name: str, ticks: int = 1) -> str:
+        """Body of a step: takes some turns of the loop."""
+        recorded = [r.name for r in self.server.runs() if self._is_completed(r.completion_id)]
+        assert name not in recorded, f"{name} runs again although its result is recorded"
+        self.bodies.append(name)
+        for _ in range(ticks):
+            await asyncio.sleep(0)
+        return name
+
+    def _is_completed(self, completion_id: int) -> bool:
+        return any(
+            isinstance(e, Completion) and e.completion_id == completion_id
+            for e in self.server.journal
+        )
+
+
+async def check(
+    handler: Callable[[Program, hf.Context], Awaitable[Any]], *, seeds: range = range(3)
+) -> None:
+    """Run without crash, then replay all prefixes of the journal, then crash after every entry."""
+    program = Program(handler)
+    for seed in seeds:
+        server = program.serve(seed=seed)
+        result = await server.run()
+        journal, trace = list(server.journal), program.trace
+        for length in range(1, len(journal) + 1):
+            await check_prefix(program, program.serve(journal=journal[:length]), trace)
+        replay = program.serve(journal=journal)
+        assert await replay.run() == result
+        assert program.trace == trace
+        assert replay.commands() == server.commands()
+        await check_crashes(program, seed)
+
+
+async def check_prefix(p: Program, server: FakeServer, trace: list[Any]) -> None:
+    """What a replay sees until it has heard everything recorded, the first run saw too."""
+    pending, timers = server._pending, server._timers
+    server._pending, server._timers = [], []
+    server._open()
+    attempt = server.attempt
+    assert attempt is not None
+    seen: list[Any] = []
+    settle = attempt._settle
+
+    def settle_after_replay() -> bool:
+        if not seen and not attempt.machine.replay_left:
+            seen.extend(p.trace)
+        return settle()
+
+    attempt._settle = settle_after_replay  # type: ignore[method-assign]
+    while attempt.machine.replay_left or attempt.busy:
+        await asyncio.sleep(0)
+    seen = seen or list(p.trace)
+    assert seen == trace[: len(seen)], (seen, trace)
+    server._pending += pending
+    server._timers += timers
+    await server.finish()
+    assert not server.errors, server.errors[0].message
+
+
+async def check_crashes(program: Program, seed: int) -> None:
+    chance = random.Random(seed)
+    for crash in (lambda n: True, lambda n: chance.random() < 0.4, None):
+        for is_request_response in (False, True):
+            server = program.serve(crash=crash, is_request_response=is_request_response, seed=seed)
+            await server.finish()
+            assert not server.errors, server.errors[0].message
+
+
+@both_loops
+async def test_gather() -> None:
+    async def handler(p: Program, ctx: hf.Context) -> list[str]:
+        async def worker(n: int) -> str:
+            first = await ctx.run(f"a{n}", p.body, f"a{n}", 3 - n)
+            p.trace.append(first)
+            second = await ctx.run(f"b{n}", p.body, f"b{n}", n)
+            p.trace.append(second)
+            return first + second
+
+        return await asyncio.gather(worker(0), worker(1), worker(2))
+
+    await check(handler)
+
+
+@both_loops
+async def test_task_group_with_shared_state() -> None:
+    async def handler(p: Program, ctx: hf.Context) -> list[str]:
+        shared: list[str] = []
+
+        async def worker(n: int) -> None:
+            shared.append(await ctx.run(f"a{n}", p.body, f"a{n}", n))
+            p.trace.append(list(shared))
+            await ctx.call("Other/say", "/".join(shared))
+
+        async with asyncio.TaskGroup() as group:
+            for n in range(3):
+                group.create_task(worker(n))
+            group.create_task(ctx.run("direct", p.body, "direct"))
+        return shared
+
+    await check(handler)
+
+
+@both_loops
+async def test_first_completed_and_leftovers() -> None:
+    async def handler(p: Program, ctx: hf.Context) -> list[str]:
+        pending: set[Any] = {ctx.run(f"a{n}", p.body, f"a{n}", n * 2) for n in range(4)}
+        order: list[str] = []
+        while pending:
+            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            order += [future.result() for future in done]
+            p.trace.append(list(order))
+            await ctx.run("after-" + order[-1], p.body, "after-" + order[-1])
+        return order
+
+    await check(handler)
+
+
+@both_loops
+async def test_as_completed_of_coroutines() -> None:
+    async def handler(p: Program, ctx: hf.Context) -> list[str]:
+        async def worker(n: int) -> str:
+            await ctx.run(f"w{n}", p.body, f"w{n}", n)
+            return await ctx.run(f"w{n}b", p.body, f"w{n}b", 4 - n)
+
+        order: list[str] = []
+        for future in asyncio.as_completed([worker(n) for n in range(5)]):
+            order.append(await future)
+            p.trace.append(order[-1])
+        return order
+
+    await check(handler)
+
+
+@both_loops
+async def test_timeouts() -> None:
+    async def handler(p: Program, ctx: hf.Context) -> list[str]:
+        result: list[str] = []
+        try:
+            async with asyncio.timeout(5):
+                result.append(await ctx.run("in time", p.body, "in time"))
+                await ctx.awakeable()
+        except TimeoutError:
+            result.append("timeout")
+            p.trace.append("timeout")
+        try:
+            await asyncio.wait_for(ctx.sleep(100), 3)
+        except TimeoutError:
+            p.trace.append("wait_for")
+        done, pending = await asyncio.wait([ctx.sleep(50), ctx.awakeable()], timeout=2)
+        p.trace.append((len(done), len(pending)))
+        deadline = asyncio.get_running_loop().time() + 10
+        for _ in range(3):
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await asyncio.sleep(4)
+                    p.trace.append("slept")
+            except TimeoutError:
+                p.trace.append("deadline")
+        return result
+
+    await check(handler, seeds=range(1))
+
+
+@both_loops
+async def test_races_cancel_the_loser() -> None:
+    async def handler(p: Program, ctx: hf.Context) -> str:
+        async def worker(name: str) -> str:
+            try:
+                return await ctx.run(name, p.body, name, 50 if name == "slow" else 2)
+            except asyncio.CancelledError:
+                p.trace.append(name + " lost")
+                raise
+
+        tasks = [asyncio.create_task(worker(name)) for name in ("slow", "fast")]
+        done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)
+        winner = done.pop().result()
+        p.trace.append(winner)
+        return await ctx.run("after", p.body, "after")
+
+    await check(handler)
+
+
+@both_loops
+async def test_queues_locks_and_events() -> None:
+    async def handler(p: Program, ctx: hf.Context) -> list[str]:
+        queue: asyncio.Queue[str | None] = asyncio.Queue(maxsize=1)
+        lock = asyncio.Lock()
+        results: list[str] = []
+
+        async def produce() -> None:
+            for n in range(3):
+                await queue.put(await ctx.run(f"make{n}", p.body, f"make{n}", n))
+            await queue.put(None)
+
+        async def consume() -> None:
+            while (item := await queue.get()) is not None:
+                async with lock:
+                    results.append(await ctx.run(f"use-{item}", p.body, f"use-{item}"))
+                    p.trace.append(results[-1])
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(produce())
+            group.create_task(consume())
+        return results
+
+    await check(handler)
+
+
+@both_loops
+async def test_scopes_keep_keys_when_order_changes() -> None:
+    async def handler(p: Program, ctx: hf.Context) -> list[str]:
+        async def tool(call_id: str) -> str:
+            with hf.current().scope(f"tool:{call_id}"):
+                return await ctx.run("work", p.body, call_id)
+
+        names = ["x", "y"] if len(p.traces) % 2 else ["y", "x"]
+        return sorted(await asyncio.gather(*[tool(name) for name in names]))
+
+    program = Program(handler)
+    server = program.serve()
+    assert await server.run() == ["x", "y"]
+    assert len(program.traces) == 1
+    assert sorted(server.commands())[1:] == [
+        "test_scopes_keep_keys_when_order_changes.<locals>.handler.<locals>.tool[0]/tool:x[0]/run:work#0",
+        "test_scopes_keep_keys_when_order_changes.<locals>.handler.<locals>.tool[1]/tool:y[0]/run:work#0",
+    ]
+
+
+# -- random programs -------------------------------------------------------------------------------
+
+
+class Generator:
+    """Makes a random tree of combinators; each leaf has a unique name."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.names = 0
+
+    def tree(self, depth: int) -> tuple[str, int, list[Any]]:
+        self.names += 1
+        leaves = ["run", "run", "call", "sleep", "asleep", "awakeable", "state", "fail"]
+        nodes = ["seq", "gather", "group", "first", "completed", "timeout", "shield", "background"]
+        kind = self.random.choice(leaves if depth == 0 else nodes)
+        count = 0 if depth == 0 else self.random.randint(1, 3)
+        number = self.names
+        return (kind, number, [self.tree(self.random.randrange(depth)) for _ in range(count)])
+
+
+async def evaluate(p: Program, ctx: hf.Context, tree: tuple[str, int, list[Any]]) -> Any:
+    """Run one node of a random program and note what it saw."""
+    kind, number, parts = tree
+    name = f"{kind}{number}"
+    if not parts:
+        result = await evaluate_leaf(p, ctx, kind, name, number)
+    else:
+        result = await evaluate_node(p, ctx, kind, number, parts)
+    p.trace.append((name, result))
+    return result
+
+
+async def evaluate_leaf(p: Program, ctx: hf.Context, kind: str, name: str, number: int) -> Any:
+    match kind:
+        case "run":
+            return await ctx.run(name, p.body, name, number % 5)
+        case "call":
+            return await ctx.call("Other/do", number)
+        case "sleep":
+            await ctx.sleep(number % 7)
+        case "asleep":
+            await asyncio.sleep(number % 7)
+        case "state":
+            ctx.send("Other/note", name)
+            return ctx.random.randrange(1000)
+        case "awakeable":
+            awakeable = ctx.awakeable(type=int)
+            p.server.signal_later(awakeable._number, Value(str(number).encode()))
+            return await awakeable
+        case _:
+            try:
+                await ctx.call("Fails/always", number)
+            except hf.TerminalError as error:
+                return error.message
+    return name
+
+
+async def evaluate_node(p: Program, ctx: hf.Context, kind: str, n: int, parts: list[Any]) -> Any:
+    if kind in ("seq", "timeout"):
+        return await evaluate_in_turn(p, ctx, kind, n, parts)
+    coros = [evaluate(p, ctx, part) for part in parts]
+    match kind:
+        case "gather":
+            return await asyncio.gather(*coros)
+        case "group":
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(coro) for coro in coros]
+            return [task.result() for task in tasks]
+        case "first":
+            started = [asyncio.create_task(coro) for coro in coros]
+            done, pending = await asyncio.wait(started, return_when=asyncio.FIRST_COMPLETED)
+            for task in started:
+                task.cancel()
+            await asyncio.gather(*pending, return_exceptions=True)
+            return [task.result() for task in started if task in done]
+        case "completed":
+            return [await future for future in asyncio.as_completed(coros)]
+        case "shield":
+            try:
+                return await asyncio.wait_for(asyncio.shield(asyncio.gather(*coros)), n % 9 + 1)
+            except TimeoutError:
+                return "shielded"
+        case _:
+            behind = [asyncio.create_task(coro) for coro in coros]
+            await ctx.run(f"between{n}", p.body, f"between{n}")
+            return [await task for task in behind]
+
+
+async def evaluate_in_turn(p: Program, ctx: hf.Context, kind: str, n: int, parts: list[Any]) -> Any:
+    try:
+        async with asyncio.timeout(n % 9 + 1 if kind == "timeout" else None):
+            return [await evaluate(p, ctx, part) for part in parts]
+    except TimeoutError:
+        return "timeout"
+
+
+def random_handler(seed: int) -> Callable[[Program, hf.Context], Awaitable[Any]]:
+    tree = Generator(seed).tree(3)
+
+    async def handler(p: Program, ctx: hf.Context) -> str:
+        return str(await evaluate(p, ctx, tree))
+
+    return handler
+
+
+def answer(call: Any) -> Any:
+    return Failure(500, "it fails") if call.service == "Fails" else Value(call.parameter)
+
+
+async def check_random(seed: int) -> None:
+    program = Program(random_handler(seed))
+    server = program.serve(seed=seed, answer=answer)
+    result = await server.run()
+    journal, trace = list(server.journal), list(program.trace)
+    assert not server.errors, server.errors[0].message
+    for length in range(1, len(journal)):
+        replay = program.serve(journal=journal[:length], seed=seed + length, answer=answer)
+        await check_prefix(program, replay, trace)
+    replay = program.serve(journal=journal, answer=answer)
+    assert await replay.run() == result
+    assert program.trace == trace
+    # One entry per attempt: every recorded entry is followed by a crash.
+    crashing = program.serve(seed=seed, answer=answer, crash=lambda n: True)
+    final = await crashing.finish()
+    assert not crashing.errors, crashing.errors[0].message
+    again = program.serve(journal=crashing.journal, answer=answer)
+    assert await again.finish() == final
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_random_programs(seed: int) -> None:
+    run_on(asyncio.new_event_loop, lambda: check_random(seed))

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import apsw
+import pytest
+
+import holdfast.storage.sqlite as package
+from holdfast.storage.sqlite.query import QUERIES, parse_queries
+
+FOLDER = Path(package.__file__).parent
+
+
+def test_parse() -> None:
+    text = "-- Theory.\n\n-- name: one\nSELECT 1,\n  2\n\n-- Why.\n-- name: two\nSELECT 3\n"
+    assert parse_queries(text) == {"one": "SELECT 1, 2", "two": "SELECT 3"}
+
+
+def test_two_statements_of_one_name() -> None:
+    with pytest.raises(AssertionError, match="name: one"):
+        parse_queries("-- name: one\nSELECT 1\n-- name: one\nSELECT 2\n")
+
+
+def test_every_statement_is_used() -> None:
+    source = "".join(path.read_text() for path in FOLDER.glob("*.py"))
+    quoted = set(re.findall(r'"([a-z_]+)"', source))
+    used = {name for name in QUERIES if name in quoted}
+    # Those of a table are named after it.
+    tables = {"lock", "inbox", "timer", "state", "outbox", "dedup", "counter", "invocation"}
+    used |= {f"{verb}_{table}" for verb in ("put", "delete", "load") for table in tables}
+    assert set(QUERIES) - used == set()
+
+
+@pytest.fixture
+def schema() -> apsw.Connection:
+    connection = apsw.Connection(":memory:")
+    for path in sorted((FOLDER / "migration").glob("*.sql")):
+        connection.execute(path.read_text()).fetchall()
+    return connection
+
+
+def plan(connection: apsw.Connection, sql: str) -> str:
+    count = max(map(int, re.findall(r"\?(\d)", sql)), default=0)
+    found = connection.execute("EXPLAIN QUERY PLAN " + sql, (None,) * count).fetchall()
+    return "\n".join(str(row[3]) for row in found)
+
+
+def is_explained(name: str) -> bool:
+    return QUERIES[name].split()[0] in ("SELECT", "INSERT", "UPDATE", "DELETE")
+
+
+@pytest.mark.parametrize("name", [name for name in QUERIES if is_explained(name)])
+def test_no_statement_reads_a_whole_table(schema: apsw.Connection, name: str) -> None:
+    """Lists and `deployments` are meant to; everything else is asked with every record."""
+    if name in ("deployments", "live_invocations"):
+        return
+    steps = plan(schema, QUERIES[name].format(filter=""))
+    assert "SCAN" not in steps, steps
+
+
+def test_a_list_of_live_invocations_reads_their_index_only(schema: apsw.Connection) -> None:
+    steps = plan(schema, QUERIES["live_invocations"].format(filter="AND status IN (2, 3)"))
+    assert "COVERING INDEX invocation_live" in steps
+
+
+def test_pages_by_status_come_from_the_index(schema: apsw.Connection) -> None:
+    steps = plan(schema, QUERIES["live_with_status"])
+    assert "invocation_live (partition=? AND status=? AND id>?)" in steps
+    assert "TEMP" not in steps
