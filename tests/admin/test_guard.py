@@ -57,14 +57,14 @@ def test_refuses_foreign_pages(method: str, headers: list[tuple[str, str]]) -> N
 
 
 def test_refuses_websockets_of_foreign_pages() -> None:
+    headers = [HOST, ("origin", "http://evil.example")]
     with pytest.raises(Refusal, match="another origin"):
-        headers = [HOST, ("origin", "http://evil.example")]
         GUARD.check(scope_of("GET", "/x", headers, kind="websocket"))
 
 
 def test_without_a_list_any_host_will_do_but_not_any_page() -> None:
     guard = Guard(None)
     guard.check(scope_of("PATCH", "/x", [("host", "server.example")]))
+    headers = [("host", "server.example"), ("origin", "http://evil.example")]
     with pytest.raises(Refusal):
-        headers = [("host", "server.example"), ("origin", "http://evil.example")]
         guard.check(scope_of("PATCH", "/x", headers))

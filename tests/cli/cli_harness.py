@@ -15,7 +15,7 @@ from types import TracebackType
 
 PATIENCE_S = 60.0
 
-AGENT = '''
+AGENT = """
 import os
 import holdfast as hf
 
@@ -29,14 +29,18 @@ async def greet(ctx: hf.Context, name: str) -> str:
 async def fail(ctx: hf.Context, name: str) -> str:
     raise hf.TerminalError("no greeting for " + name, code=418)
 
+def note(awakeable_id: str) -> dict[str, object]:
+    return {"pid": os.getpid(), "awakeable_id": awakeable_id}
+
 @greeter.handler
 async def twice(ctx: hf.Context, name: str) -> list[int]:
-    first = await ctx.run("first", os.getpid)
-    await ctx.awakeable(type=str)
-    return [first, await ctx.run("second", os.getpid)]
+    signal = ctx.awakeable(type=str)
+    first = await ctx.run("first", note, signal.id)
+    await signal
+    return [first["pid"], await ctx.run("second", os.getpid)]
 
 app = hf.App(greeter)
-'''
+"""
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -109,7 +113,7 @@ class Running:
     ) -> None:
         if self._process.poll() is None:
             self._process.kill()
-        self._process.wait(PATIENCE_S)
+        self.wait()
 
     @property
     def pid(self) -> int:
@@ -138,7 +142,10 @@ class Running:
     def wait(self) -> int:
         """Wait for the end and return the exit code."""
         code = self._process.wait(PATIENCE_S)
-        self._reader.join(PATIENCE_S)
+        # A grandchild that still runs may hold the other end; it is no reason to wait.
+        self._reader.join(1.0)
+        if self._process.stdout is not None and not self._reader.is_alive():
+            self._process.stdout.close()
         return code
 
     def children(self) -> Sequence[int]:

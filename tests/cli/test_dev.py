@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
 import re
+import select
 import signal
 import sys
 from collections.abc import Iterator
@@ -45,7 +47,7 @@ class Dev(Running):
     def begin(self) -> str:
         """Start an invocation and return its id once its first step is recorded."""
         invocation_id = self.ask("send", "Greeter/twice", '"x"')
-        while "Notification: Run" not in self.ask("inv", "journal", invocation_id):
+        while not self._first_step(invocation_id):
             pass
         return invocation_id
 
@@ -53,9 +55,7 @@ class Dev(Running):
         """Let an invocation go on after its first step; return the processes of its steps."""
         row = json.loads(self.ask("inv", "get", invocation_id, "--json"))["invocation"]
         assert row["status"] != "completed"
-        awakeable = awakeable_of(invocation_id)
-        import http.client
-
+        awakeable = self._first_step(invocation_id)["awakeable_id"]
         connection = http.client.HTTPConnection(self.env["HOLDFAST_INGRESS"], timeout=PATIENCE_S)
         path = f"/restate/awakeables/{awakeable}/resolve"
         connection.request("POST", path, b'"go"', {"content-type": "application/json"})
@@ -64,13 +64,11 @@ class Dev(Running):
         steps: list[int] = json.loads(self.ask("attach", invocation_id))
         return steps
 
-
-def awakeable_of(invocation_id: str) -> str:
-    """Return the id of the first awakeable of an invocation."""
-    from holdfast.domain.ids import awakeable_id
-    from holdfast.domain.message import SIGNAL_INDEX_FIRST
-
-    return awakeable_id(invocation_id, SIGNAL_INDEX_FIRST)
+    def _first_step(self, invocation_id: str) -> dict[str, object]:
+        entries = json.loads(self.ask("inv", "journal", invocation_id, "--json"))["entries"]
+        results = [each["payload"] for each in entries if each["kind"] == "Notification: Run"]
+        result: dict[str, object] = results[0]["value"] if results else {}
+        return result
 
 
 @pytest.fixture
@@ -99,8 +97,6 @@ def wait_for_end(pid: int) -> None:
     """Wait for the end of a process that is not our child."""
     with contextlib.suppress(ProcessLookupError):
         descriptor = os.pidfd_open(pid)
-        import select
-
         ready, _, _ = select.select([descriptor], [], [], PATIENCE_S)
         os.close(descriptor)
         assert ready, f"process {pid} still runs"

@@ -41,6 +41,7 @@ def test_a_file_that_was_written_differs(tmp_path: Path) -> None:
         ("abbaa", 2),
         ("abbccc", 2),
         ("abcdef", 0),
+        ("bb", 1),
     ],
 )
 async def test_a_change_is_told_once_and_when_it_is_over(
@@ -58,7 +59,8 @@ async def test_a_change_is_told_once_and_when_it_is_over(
         return {snapshots.pop(0): (0, 0)}
 
     monkeypatch.setattr(module, "scan", next_snapshot)
-    task = asyncio.create_task(watch(Path(), lambda: told.append(None), interval_s=0.0))
+    known = {"a": (0, 0)}
+    task = asyncio.create_task(watch(Path(), known, lambda: told.append(None), interval_s=0.0))
     async with asyncio.timeout(10):
         await is_over.wait()
     await asyncio.gather(task, return_exceptions=True)

@@ -70,7 +70,8 @@ def test_many_hosts_do_not_fill_memory() -> None:
         with pytest.raises(Refusal):
             guard.check_host(f"h{index}.example".encode())
     guard.check_host(b"localhost")
-    assert len(guard._verdicts) <= 256
+    verdicts: dict[bytes, bool] = vars(guard)["_verdicts"]
+    assert len(verdicts) <= 256
 
 
 @pytest.mark.parametrize(

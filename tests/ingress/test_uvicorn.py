@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
@@ -22,7 +22,7 @@ from tests.ingress.fake import BODY_SIZE_BYTES_MAX, INVOCATION_ID, FakeHandle
 
 
 @contextlib.asynccontextmanager
-async def listening(app: ASGIApp) -> AsyncIterator[int]:
+async def listening(app: ASGIApp) -> AsyncGenerator[int]:
     """Serve an application on a free port of loopback."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -39,7 +39,7 @@ async def listening(app: ASGIApp) -> AsyncIterator[int]:
 
 
 @pytest.fixture
-async def port(handle: FakeHandle) -> AsyncIterator[int]:
+async def port(handle: FakeHandle) -> AsyncGenerator[int]:
     async with listening(create_ingress_app(handle)) as port:
         yield port
 
@@ -69,7 +69,7 @@ class Wire:
 
 
 @contextlib.asynccontextmanager
-async def connected(port: int) -> AsyncIterator[Wire]:
+async def connected(port: int) -> AsyncGenerator[Wire]:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         yield Wire(reader, writer)

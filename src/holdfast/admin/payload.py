@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from codecs import getincrementaldecoder
 
 import msgspec
 
@@ -38,9 +39,7 @@ def view_payload(content: bytes, size_max: int = SIZE_SHOWN_BYTES) -> dict[str, 
 
 def _view_cut(content: bytes) -> dict[str, object]:
     try:
-        return {"encoding": "text", "value": content.decode()}
-    except UnicodeDecodeError as error:
-        # The cut may have gone through a character, which is at most four bytes.
-        if len(content) - error.start < 4:
-            return {"encoding": "text", "value": content[: error.start].decode()}
+        # The cut may have gone through a character; this decoder leaves out such an end.
+        return {"encoding": "text", "value": getincrementaldecoder("utf-8")().decode(content)}
+    except UnicodeDecodeError:
         return {"encoding": "base64", "value": base64.b64encode(content).decode()}

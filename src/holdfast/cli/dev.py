@@ -18,7 +18,14 @@ from holdfast.cli.option import check_environment, log_options, server_options
 from holdfast.cli.output import clean, note
 from holdfast.cli.problem import ExitCode
 from holdfast.cli.process import on_stop_signals, run
-from holdfast.cli.serving import serve_with_child, serving, start_unless_stopped
+from holdfast.cli.serving import (
+    Watched,
+    died,
+    serve_with_child,
+    serving,
+    start_unless_stopped,
+)
+from holdfast.cli.watch import scan
 
 if TYPE_CHECKING:
     from holdfast.server.app import Server
@@ -69,14 +76,16 @@ def dev(
             supervisor = Supervisor(
                 [*arguments, f"--connect={running.admin_url}"], note, is_watched=folder is not None
             )
+            watched = None if folder is None else Watched(folder, scan(folder))
             result = await start_unless_stopped(supervisor, stop)
             if result is None:
                 return ExitCode.OK
-            if result is not Start.READY:
-                # It has said why: it shares our standard error.
-                return ExitCode.USAGE if result is Start.NOT_LOADED else ExitCode.RUN_FAILED
+            if result is Start.NOT_LOADED:
+                return ExitCode.USAGE  # It has said why: it shares our standard error.
+            if result is Start.DIED:
+                raise died(supervisor)
             _welcome(running, app, store, folder, time.monotonic() - begun_s)
-            await serve_with_child(running, supervisor, stop, folder)
+            await serve_with_child(running, supervisor, stop, watched)
             note("Stopped. What has not finished goes on at the next start.")
             return ExitCode.OK
 

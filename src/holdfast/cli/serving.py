@@ -6,12 +6,12 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from holdfast.cli.child import Start, Supervisor
+from holdfast.cli.child import Start, Supervisor, how_it_ended
 from holdfast.cli.port import listener_on
-from holdfast.cli.problem import usage_error
-from holdfast.cli.watch import watch
+from holdfast.cli.problem import CommandError, ExitCode, usage_error
+from holdfast.cli.watch import Snapshot, watch
 from holdfast.domain.errors import HoldfastError, UsageError
 
 if TYPE_CHECKING:
@@ -61,8 +61,28 @@ async def start_unless_stopped(supervisor: Supervisor, stop: asyncio.Event) -> S
         await asyncio.gather(starting, stopped, return_exceptions=True)
 
 
+class Watched(NamedTuple):
+    """Files of a project."""
+
+    folder: Path
+    known: Snapshot
+    """As they were before they were loaded."""
+
+
+def died(supervisor: Supervisor) -> CommandError:
+    """Return the error for a worker process that did not live to serve."""
+    assert supervisor.current is not None, "it was started"
+    return CommandError(
+        "The worker did not get as far as to serve",
+        code="HF1215",
+        exit_code=ExitCode.RUN_FAILED,
+        cause=f"its process {how_it_ended(supervisor.current.ended.result())}",
+        hint="What it wrote before is above.",
+    )
+
+
 async def serve_with_child(
-    server: Server, supervisor: Supervisor, stop: asyncio.Event, folder: Path | None
+    server: Server, supervisor: Supervisor, stop: asyncio.Event, watched: Watched | None = None
 ) -> None:
     """Serve, and keep the worker process running, until `stop` is set; then let it drain.
 
@@ -70,14 +90,14 @@ async def serve_with_child(
         server: A running server.
         supervisor: Of a worker process that has been started.
         stop: Ends this.
-        folder: The worker is replaced when Python files below it change; None for never.
+        watched: The files that the worker was loaded from; it is replaced when they change.
 
     Raises:
         HoldfastError: The server cannot go on.
     """
     parts: list[Coroutine[object, object, None]] = [server.serve_until(stop), supervisor.run()]
-    if folder is not None:
-        parts.append(watch(folder, supervisor.reload))
+    if watched is not None:
+        parts.append(watch(watched.folder, watched.known, supervisor.reload))
     tasks = [asyncio.ensure_future(part) for part in parts]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

@@ -40,10 +40,21 @@ def scan(folder: Path) -> Snapshot:
 
 
 async def watch(
-    folder: Path, on_change: Callable[[], None], *, interval_s: float = _INTERVAL_S
+    folder: Path,
+    known: Snapshot,
+    on_change: Callable[[], None],
+    *,
+    interval_s: float = _INTERVAL_S,
 ) -> None:
-    """Call `on_change` after files have changed and then stayed as they are. Until cancelled."""
-    known = latest = await asyncio.to_thread(scan, folder)
+    """Call `on_change` after files have changed and then stayed as they are. Until cancelled.
+
+    Args:
+        folder: Where to look, and below.
+        known: What `scan` returned before the files were loaded: a change since then counts.
+        on_change: Called on the event loop.
+        interval_s: How often to look, at most.
+    """
+    latest: Snapshot | None = None
     while True:
         begun = time.monotonic()
         seen = await asyncio.to_thread(scan, folder)

@@ -22,7 +22,7 @@ from holdfast.cli.output import clean, note
 from holdfast.cli.port import listener_on
 from holdfast.cli.problem import CommandError, ExitCode
 from holdfast.cli.process import on_stop_signals
-from holdfast.cli.serving import serve_with_child, serving, start_unless_stopped
+from holdfast.cli.serving import died, serve_with_child, serving, start_unless_stopped
 from holdfast.demo.scenarios import MODEL_NAME, SCENARIOS
 from holdfast.domain.message import KIND_RUN, Command, Completion, Run, Value
 from holdfast.server.config import Address, parse_address
@@ -75,11 +75,11 @@ async def run_demo(
             if result is None:
                 return ExitCode.OK
             if result is not Start.READY:
-                return ExitCode.RUN_FAILED
+                raise died(supervisor)
             show = asyncio.ensure_future(_Show(running, model, supervisor).run())
             show.add_done_callback(lambda _: stop.set() if is_once or _failed(show) else None)
             try:
-                await serve_with_child(running, supervisor, stop, None)
+                await serve_with_child(running, supervisor, stop)
             finally:
                 show.cancel()
                 await asyncio.gather(show, return_exceptions=True)

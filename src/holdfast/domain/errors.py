@@ -1,7 +1,7 @@
 """The exceptions of Holdfast.
 
     Exception
-    ├── HoldfastError              everything below carries a stable `code` with a page in docs/errors
+    ├── HoldfastError              has a stable `code`, with a page in docs/errors
     │   ├── UsageError             the caller is wrong: fix the call
     │   │   └── NotFoundError      what it names does not exist
     │   ├── ConflictError          right call, wrong moment

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import assert_never
+from collections.abc import Callable
+from typing import Any, assert_never, get_args
 
 from holdfast.domain.message import Suspension
 from holdfast.engine.decision import Answer, Reply
@@ -88,7 +89,9 @@ def apply(view: View, record: Record, stamp: Stamp) -> Draft:
 
     Args:
         view: Rows loaded for this batch, overlaid with earlier decisions of the batch.
+        record: What has happened.
         stamp: Time and entropy from the leader.
+
     Raises:
         Missing: A row outside the loaded ones is needed. Load it and call again.
     """
@@ -102,33 +105,7 @@ def apply(view: View, record: Record, stamp: Stamp) -> Draft:
 
 
 def _dispatch(draft: Draft, record: Record) -> None:
-    match record:
-        case HandlerSent():
-            on_handler_sent(draft, record)
-        case Invoke():
-            on_invoke(draft, record)
-        case TimerFired():
-            on_timer_fired(draft, record)
-        case CompletionSent():
-            on_completion_sent(draft, record)
-        case SignalSent():
-            on_signal_sent(draft, record)
-        case Inbound():
-            _on_inbound(draft, record)
-        case OutboxSent():
-            _on_outbox_sent(draft, record)
-        case AttemptLost():
-            on_attempt_lost(draft, record)
-        case AttemptResumed():
-            on_attempt_resumed(draft, record)
-        case KillRequested():
-            on_kill_requested(draft, record)
-        case AttachRequested():
-            on_attach_requested(draft, record)
-        case Expired():
-            on_expired(draft, record)
-        case _:
-            assert_never(record)
+    _HANDLERS[type(record)](draft, record)
 
 
 def _on_inbound(draft: Draft, record: Inbound) -> None:
@@ -148,3 +125,20 @@ def _on_inbound(draft: Draft, record: Inbound) -> None:
 def _on_outbox_sent(draft: Draft, record: OutboxSent) -> None:
     for sequence in record.sequences:
         draft.rows[Table.OUTBOX, sequence] = None
+
+
+_HANDLERS: dict[type[Record], Callable[[Draft, Any], None]] = {
+    HandlerSent: on_handler_sent,
+    Invoke: on_invoke,
+    TimerFired: on_timer_fired,
+    CompletionSent: on_completion_sent,
+    SignalSent: on_signal_sent,
+    Inbound: _on_inbound,
+    OutboxSent: _on_outbox_sent,
+    AttemptLost: on_attempt_lost,
+    AttemptResumed: on_attempt_resumed,
+    KillRequested: on_kill_requested,
+    AttachRequested: on_attach_requested,
+    Expired: on_expired,
+}
+assert set(_HANDLERS) == set(get_args(Record)), "every record has a handler"

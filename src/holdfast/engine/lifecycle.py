@@ -234,7 +234,8 @@ def _release(draft: Draft, row: InvocationRow) -> None:
     service, key = row.target.service, row.target.key
     assert key is not None
     lock = draft.lock(service, key)
-    assert lock is not None and lock.holder == row.id, f"{row.id} does not hold its key: {lock}"
+    assert lock is not None, f"{row.id}: nobody holds its key"
+    assert lock.holder == row.id, f"{row.id} does not hold its key: {lock}"
     for sequence in range(lock.head, lock.tail):
         waiting = draft.inbox(service, key, sequence)
         if waiting is None:
@@ -244,7 +245,8 @@ def _release(draft: Draft, row: InvocationRow) -> None:
             waiting.invocation_id, sequence + 1, lock.tail
         )
         following = draft.edit(waiting.invocation_id)
-        assert following is not None and following.status is Status.PENDING
+        assert following is not None, f"{waiting.invocation_id} waits and does not exist"
+        assert following.status is Status.PENDING, f"{following.id} is {following.status!r}"
         start(draft, following)
         return
     draft.rows[Table.LOCK, service, key] = None

@@ -223,9 +223,9 @@ class Hooks:
             context.run(place.set, parent.child(_label(coro)))
         kwargs = {**kwargs, "context": context}
         if self._factory_before is None:
-            task: asyncio.Future[Any] = BranchTask(attempt.next_seed(), coro, loop=loop, **kwargs)
+            task: asyncio.Future[Any] = BranchTask(attempt.next_seed(), coro, loop=self._loop, **kwargs)
         else:
-            task = self._factory_before(loop, coro, **kwargs)
+            task = self._factory_before(self._loop, coro, **kwargs)
         attempt.add_task(task)
         return task
 

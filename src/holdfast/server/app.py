@@ -7,7 +7,7 @@ import contextlib
 import errno
 import logging
 import socket
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import Awaitable, Callable, Generator, MutableMapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -62,7 +62,7 @@ class _Listener(uvicorn.Server):
     """A uvicorn server that leaves signals to the process that holds it."""
 
     @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
+    def capture_signals(self) -> Generator[None]:
         yield
 
 
@@ -153,7 +153,8 @@ class Server:
         """
         assert self._fatal is not None
         stopped = asyncio.get_running_loop().create_task(stop.wait())
-        await asyncio.wait([stopped, self._fatal], return_when=asyncio.FIRST_COMPLETED)
+        waited: list[asyncio.Future[Any]] = [stopped, self._fatal]
+        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
         if self._fatal.done():
             raise self._fatal.result()

@@ -63,8 +63,12 @@ class ServerHandle(Protocol):
     unless documented. A call that was answered is durable.
     """
 
-    partition_count: int
     body_size_bytes_max: int
+
+    @property
+    def partition_count(self) -> int:
+        """Return the number of partitions, of this store for ever."""
+        ...
 
     def now_ms(self) -> int:
         """Return the server's time."""

@@ -204,7 +204,7 @@ class Host:
 
     async def send(self, request: Request) -> Accepted:
         """Make an invocation and return once it is durable."""
-        invocation_id, partition, record = self._invoke_record(request)
+        _, partition, record = self._invoke_record(request)
         answer = await partition.propose(record)
         return _accepted(record, answer)
 

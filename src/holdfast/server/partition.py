@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple, cast
 
-from holdfast.domain.errors import HoldfastError, StorageError, StorageUnavailable
+from holdfast.domain.errors import StorageError, StorageUnavailable
 from holdfast.engine.apply import apply, footprint
 from holdfast.engine.decision import Action, Answer, Row, StartAttempt
 from holdfast.engine.record import Record
@@ -152,7 +152,8 @@ class Partition:
                     await self._wake.wait()
                     continue
                 await self._run_batch()
-        except (HoldfastError, AssertionError) as error:
+        except Exception as error:
+            # A failed commit, or a bug in dispatch: both leave memory and store apart.
             self._fail(error)
 
     def _fail(self, error: BaseException) -> None:
@@ -184,13 +185,7 @@ class Partition:
                 if type(action) is StartAttempt and action.entries is not None:
                     self._act(self, action)
         if view.is_changed():
-            try:
-                await self._store.commit(view.batch())
-            except StorageError as error:
-                for proposal, _ in drafts:
-                    if proposal.answer is not None and not proposal.answer.done():
-                        proposal.answer.set_exception(error)
-                raise
+            await self._commit(view, drafts)
         self._remember(view, transient)
         for proposal, draft in drafts:
             for action in draft.actions:
@@ -198,6 +193,15 @@ class Partition:
                     self._act(self, action)
             if proposal.answer is not None and not proposal.answer.done():
                 proposal.answer.set_result(draft.answer)
+
+    async def _commit(self, view: View, drafts: list[tuple[_Proposal, Draft]]) -> None:
+        try:
+            await self._store.commit(view.batch())
+        except StorageError as error:
+            for proposal, _ in drafts:
+                if proposal.answer is not None and not proposal.answer.done():
+                    proposal.answer.set_exception(error)
+            raise
 
     async def _prefetch(self, proposals: list[_Proposal]) -> list[Key]:
         """Load what the batch will probably need; return the keys to forget after it."""

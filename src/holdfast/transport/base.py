@@ -51,8 +51,11 @@ class HandlerPort(Protocol):
     deployment_name: str
     """Stable name; connections of one name serve the same handlers."""
     manifest: Manifest
-    is_draining: bool
-    """True once no new attempts should be opened here."""
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether no new attempts should be opened here."""
+        ...
 
     def open(
         self, start: Start, entries: Sequence[Entry], stream: ServerStream

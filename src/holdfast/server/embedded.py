@@ -1,0 +1,133 @@
+"""Server and handlers in the caller's own process: no port, no second process, the same engine."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncGenerator
+
+from holdfast.domain.errors import ConflictError, NotFoundError, UsageError
+from holdfast.domain.ids import IdError, parse_awakeable_id
+from holdfast.domain.message import SIGNAL_CANCEL, Failure, Signal, Value, Void
+from holdfast.domain.target import HandlerKind, Target
+from holdfast.engine.decision import Reply as EngineReply
+from holdfast.sdk.app import App
+from holdfast.sdk.client import ClientBase, Exchange, Reply
+from holdfast.server.app import open_store
+from holdfast.server.clock import SystemClock
+from holdfast.server.config import ServerConfig
+from holdfast.server.handle import Finished, Request, ServerHandle
+from holdfast.server.host import Host
+from holdfast.transport.inprocess import InProcessPort
+
+_REJECTED = 500
+
+
+class EmbeddedClient(ClientBase):
+    """A client of a server in the same process. Made by `embedded`."""
+
+    def __init__(self, handle: ServerHandle) -> None:
+        self._handle = handle
+
+    async def _exchange(self, exchange: Exchange) -> Reply:
+        try:
+            match exchange.verb:
+                case "call":
+                    return _reply(await self._handle.call(self._request(exchange)))
+                case "send":
+                    accepted = await self._handle.send(self._request(exchange))
+                    return Reply(invocation_id=accepted.invocation_id, is_new=accepted.is_new)
+                case "attach":
+                    return _reply(await self._handle.attach(exchange.id))
+                case "output":
+                    finished = await self._handle.output(exchange.id)
+                    if finished is None:
+                        return Reply(invocation_id=exchange.id)
+                    return _reply(finished)
+                case "cancel":
+                    return await self._cancel(exchange.id)
+                case "resolve" | "reject":
+                    return await self._complete(exchange)
+        except IdError as error:
+            raise UsageError(f"{error}.", code="HF1003") from error
+
+    def _request(self, exchange: Exchange) -> Request:
+        handler = self._handle.resolve(exchange.service, exchange.handler)
+        target = Target(exchange.service, exchange.handler, exchange.key)
+        is_keyed = handler.manifest.kind is not HandlerKind.PLAIN
+        if is_keyed and not exchange.key:
+            raise UsageError(f"{exchange.service} needs a key.", code="HF2019")
+        if not is_keyed and exchange.key is not None:
+            raise UsageError(
+                f"{exchange.service} takes no key, got {exchange.key!r}.", code="HF2020"
+            )
+        execute_at_ms = self._handle.now_ms() + exchange.delay_ms if exchange.delay_ms else 0
+        return Request(
+            target,
+            handler,
+            exchange.content,
+            exchange.headers,
+            exchange.idempotency_key,
+            execute_at_ms,
+        )
+
+    async def _cancel(self, invocation_id: str) -> Reply:
+        answer = await self._handle.signal(invocation_id, Signal(Void(), index=SIGNAL_CANCEL))
+        if answer.reply is EngineReply.NOT_FOUND:
+            raise NotFoundError(f"There is no invocation {invocation_id}.", code="HF1004")
+        if answer.reply is EngineReply.ALREADY_COMPLETED:
+            raise ConflictError(f"Invocation {invocation_id} has completed already.")
+        return Reply(invocation_id=invocation_id)
+
+    async def _complete(self, exchange: Exchange) -> Reply:
+        invocation_id, index = parse_awakeable_id(exchange.id)
+        result = (
+            Value(exchange.content)
+            if exchange.verb == "resolve"
+            else Failure(_REJECTED, exchange.content.decode())
+        )
+        # Unknown and finished invocations are not errors: whoever completes cannot know.
+        await self._handle.signal(invocation_id, Signal(result, index=index))
+        return Reply(invocation_id=invocation_id)
+
+
+def _reply(finished: Finished) -> Reply:
+    outcome = finished.outcome
+    result = outcome.content if isinstance(outcome, Value) else outcome
+    return Reply(result=result, invocation_id=finished.invocation_id)
+
+
+@contextlib.asynccontextmanager
+async def embedded(
+    app: App,
+    *,
+    store: str = "sqlite:./holdfast-data/holdfast.db",
+    durability: str = "full",
+    partition_count: int = 1,
+) -> AsyncGenerator[EmbeddedClient]:
+    """Run an app and its server in this process, on this event loop.
+
+    Open invocations of an earlier run go on when this begins, and stop where they are when it ends.
+
+    Args:
+        app: The handlers.
+        store: `sqlite:PATH`, or `memory:` to keep nothing.
+        durability: `full`, or `relaxed` to risk the last commits on a loss of power.
+        partition_count: Of a new store; an existing one keeps its own.
+
+    Yields:
+        A client with `call`, `send`, `attach`, `output`, `cancel`, `resolve` and `reject`.
+
+    Raises:
+        StorageError: The store cannot be used.
+    """
+    config = ServerConfig(store=store, durability=durability, partition_count=partition_count)
+    opened = open_store(config.store, partition_count=partition_count, durability=durability)
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(opened.close)
+        await opened.open()
+        host = Host(opened, SystemClock(), owner="embedded")
+        await host.start()
+        stack.push_async_callback(host.stop)
+        port = InProcessPort(app)
+        await host.attach_worker(port)
+        yield EmbeddedClient(host)
