@@ -11,6 +11,8 @@ from holdfast.domain.target import Manifest, ServiceKind, ServiceManifest
 from holdfast.engine.row import HandlerRow
 from holdfast.storage.base import Store, StoredDeployment
 
+_NAME_SHOWN_MAX = 100
+
 
 class Catalog:
     """All deployments, in memory; the store is the truth."""
@@ -83,13 +85,13 @@ class Catalog:
         known = self._services.get(service)
         if known is None:
             raise NotFoundError(
-                f"There is no service {service!r}.{_near(service, self._services)}",
+                f"There is no service {_shorten(service)}.{_near(service, self._services)}",
                 code="HF1001",
                 hint="Start its worker (holdfast worker MODULE:APP), then try again.",
             )
         names = sorted(h.name for h in known[0].handlers)
         raise NotFoundError(
-            f"Service {service!r} has no handler {handler!r}.{_near(handler, names)}",
+            f"Service {service!r} has no handler {_shorten(handler)}.{_near(handler, names)}",
             code="HF1002",
             hint=f"Its handlers are: {', '.join(names)}.",
         )
@@ -103,6 +105,12 @@ class Catalog:
         return list(self._deployments.values())
 
 
+def _shorten(name: str) -> str:
+    return repr(name if len(name) <= _NAME_SHOWN_MAX else f"{name[:_NAME_SHOWN_MAX]}…")
+
+
 def _near(name: str, names: Sequence[str] | dict[str, tuple[ServiceManifest, str]]) -> str:
+    if len(name) > _NAME_SHOWN_MAX:
+        return ""
     close = difflib.get_close_matches(name, list(names), n=3)
     return f" Did you mean {' or '.join(close)}?" if close else ""

@@ -38,6 +38,8 @@ CACHE_ROWS_MAX = 50_000
 QUEUE_RECORDS_MAX = 100_000
 """Records that may wait for a commit. Beyond it new requests are refused with 503."""
 
+_LINGER_S = 0.001
+
 _AT_REST = frozenset({Status.SCHEDULED, Status.SUSPENDED, Status.PAUSED, Status.COMPLETED})
 _KEPT = frozenset({Table.INVOCATION, Table.LOCK, Table.DEDUP, Table.PARTITION})
 
@@ -166,14 +168,33 @@ class Partition:
         self._on_stopped(self, error)
 
     async def _run_batch(self) -> None:
+        view = View(self.index, self._store.partition_count, self.epoch, self._facts)
+        drafts: list[tuple[_Proposal, Draft]] = []
+        transient: list[Key] = []
+        await self._decide_waiting(view, drafts, transient)
+        is_urgent = any(not _is_early(a) for _, draft in drafts for a in draft.actions)
+        if not is_urgent and await self._linger():
+            await self._decide_waiting(view, drafts, transient)
+        if view.is_changed():
+            await self._commit(view, drafts)
+        self._remember(view, transient)
+        for proposal, draft in drafts:
+            for action in draft.actions:
+                if not _is_early(action):
+                    self._act(self, action)
+            if proposal.answer is not None and not proposal.answer.done():
+                proposal.answer.set_result(draft.answer)
+
+    async def _decide_waiting(
+        self, view: View, drafts: list[tuple[_Proposal, Draft]], transient: list[Key]
+    ) -> None:
+        """Apply the records that wait, up to a batch, and take the actions that may be early."""
         queue = self._queue
         proposals = [queue.popleft() for _ in range(min(len(queue), BATCH_RECORDS_MAX))]
-        transient = await self._prefetch(proposals)
+        await self._prefetch(proposals, transient)
         # Stamps never go back, whatever the clock does.
         self._stamped_at_ms = max(self._stamped_at_ms, self._clock.now_ms())
         entropy = self._clock.entropy(16)
-        view = View(self.index, self._store.partition_count, self.epoch, self._facts)
-        drafts: list[tuple[_Proposal, Draft]] = []
         for number, proposal in enumerate(proposals):
             stamp = Stamp(self._stamped_at_ms, entropy + number.to_bytes(4, "big"))
             draft = await self._decide(view, proposal, stamp, transient)
@@ -182,29 +203,35 @@ class Partition:
             view.merge(draft)
             drafts.append((proposal, draft))
             for action in draft.actions:
-                if type(action) is StartAttempt and action.entries is not None:
+                if _is_early(action):
                     self._act(self, action)
-        if view.is_changed():
-            await self._commit(view, drafts)
-        self._remember(view, transient)
-        for proposal, draft in drafts:
-            for action in draft.actions:
-                if type(action) is not StartAttempt or action.entries is None:
-                    self._act(self, action)
-            if proposal.answer is not None and not proposal.answer.done():
-                proposal.answer.set_result(draft.answer)
+
+    async def _linger(self) -> bool:
+        """Wait a moment for more records: no handler waits for this batch.
+
+        New invocations, those that queue behind a busy key, and steps that have begun are recorded
+        together with what comes next, instead of making it wait for a commit of their own.
+        """
+        if self._stopped is not None:
+            return False
+        if not self._queue:
+            self._wake.clear()
+            alarm = asyncio.get_running_loop().call_later(_LINGER_S, self._wake.set)
+            await self._wake.wait()
+            alarm.cancel()
+        return bool(self._queue)
 
     async def _commit(self, view: View, drafts: list[tuple[_Proposal, Draft]]) -> None:
         try:
             await self._store.commit(view.batch())
-        except StorageError as error:
+        except Exception as error:
             for proposal, _ in drafts:
                 if proposal.answer is not None and not proposal.answer.done():
                     proposal.answer.set_exception(error)
             raise
 
-    async def _prefetch(self, proposals: list[_Proposal]) -> list[Key]:
-        """Load what the batch will probably need; return the keys to forget after it."""
+    async def _prefetch(self, proposals: list[_Proposal], transient: list[Key]) -> None:
+        """Load what the records will probably need; note the keys to forget after the batch."""
         facts = self._facts
         wanted = [
             key
@@ -212,10 +239,9 @@ class Partition:
             for key in footprint(proposal.record)
             if key not in facts
         ]
-        if not wanted:
-            return []
-        await self._load(wanted)
-        return [key for key in wanted if key[0] not in _KEPT]
+        if wanted:
+            await self._load(wanted)
+            transient.extend(key for key in wanted if key[0] not in _KEPT)
 
     async def _load(self, keys: list[Key]) -> None:
         stored: list[Key] = []
@@ -267,6 +293,10 @@ class Partition:
             facts.pop(key, None)
         while len(facts) > CACHE_ROWS_MAX:
             del facts[next(iter(facts))]
+
+
+def _is_early(action: Action) -> bool:
+    return type(action) is StartAttempt and action.entries is not None
 
 
 def _is_forgettable(row: Row | None) -> bool:
