@@ -108,11 +108,7 @@ def test_nobody_unpickles_or_evaluates() -> None:
 
 
 def test_error_codes_have_pages_and_pages_have_codes() -> None:
-    used = {
-        code
-        for path in sources()
-        for code in re.findall(r"\bHF\d{4}\b", path.read_text())
-    }
+    used = {code for path in sources() for code in re.findall(r"\bHF\d{4}\b", path.read_text())}
     pages = {path.stem for path in (ROOT / "docs" / "errors").glob("HF*.md")}
     assert used - pages == set(), "write docs/errors pages for these"
     assert pages - used == set(), "no code uses these pages"

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import signal
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import NamedTuple
 
 import pytest
-from cli_harness import free_ports, holdfast
+from cli_harness import Running, free_ports, holdfast
 
 from holdfast.cli.call import target_path
 from holdfast.cli.problem import CommandError
@@ -56,7 +58,7 @@ class Fake:
 
             do_GET = do_POST = do_PATCH = handle_any
 
-            def log_message(self, *arguments: object) -> None:  # type: ignore[override]
+            def log_message(self, *arguments: object) -> None:
                 pass
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -177,13 +179,23 @@ def test_no_server_exits_5() -> None:
 
 
 def test_no_answer_in_time_exits_6() -> None:
-    import socket
-
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"127.0.0.1:{silent.getsockname()[1]}"
         done = holdfast("attach", "inv_1x", "--timeout", "0.1", "--ingress", address)
     assert done.returncode == 6
     assert "error[HF3003]" in done.stderr
+
+
+def test_ctrl_c_while_waiting_exits_130_and_says_how_to_go_on() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        with Running("attach", "inv_1x", "--ingress", address) as waiting:
+            connection, _ = silent.accept()
+            with connection:
+                assert connection.recv(1000).startswith(b"GET /restate/invocation/inv_1x/attach")
+                waiting.send_signal(signal.SIGINT)
+                assert waiting.wait() == 130
+            assert "holdfast attach inv_1x" in waiting.text
 
 
 def test_an_answer_that_is_no_json_exits_5(fake: Fake) -> None:

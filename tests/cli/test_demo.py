@@ -27,8 +27,8 @@ def test_the_show_and_what_remains_of_it(tmp_path: Path) -> None:
     shown = done.stdout
     assert f"http://127.0.0.1:{ingress}" in shown
     assert f"http://127.0.0.1:{admin}" in shown
-    assert "killed with SIGKILL" in shown
-    assert "Answer: San Francisco: " in shown
+    assert "was killed with SIGKILL" in shown
+    assert 'Answer: "San Francisco: ' in shown
     assert "asked 3 times for 3 recorded answers: nothing was paid for twice." in shown
     journal = [line.split() for line in shown.splitlines() if line.strip()[:1].isdigit()]
     attempts = [line[1] for line in journal if len(line) > 2 and line[1] in ("1", "2")]

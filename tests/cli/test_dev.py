@@ -80,7 +80,8 @@ def folder(tmp_path: Path) -> Path:
 
 @contextlib.contextmanager
 def running(folder: Path, *options: str) -> Iterator[Dev]:
-    with Dev(folder, *options) as dev:
+    dev = Dev(folder, *options)
+    with dev:
         yield dev
 
 

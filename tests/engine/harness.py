@@ -87,9 +87,7 @@ class Harness:
         return invocation_id
 
     def new_id(self, service: str, key: str | None) -> str:
-        partition_key = (
-            service_partition_key(service, 0) if key is None else key_partition_key(key)
-        )
+        partition_key = service_partition_key(service, 0) if key is None else key_partition_key(key)
         unique = ulid(self.now_ms, next(self._numbers).to_bytes(10, "big"))
         return print_invocation_id(partition_key.to_bytes(8, "big") + unique)
 
@@ -137,9 +135,7 @@ class Harness:
                 return self.journal(invocation_id)[index]
             case (Lookup.STATE_NAMES, service, object_key):
                 return tuple(
-                    sorted(
-                        k[3] for k in self.rows if k[:3] == (Table.STATE, service, object_key)
-                    )
+                    sorted(k[3] for k in self.rows if k[:3] == (Table.STATE, service, object_key))
                 )
         return self.rows.get(key)
 
@@ -182,9 +178,7 @@ class Harness:
 
     def state(self, service: str, key: str) -> dict[str, bytes]:
         return {
-            k[3]: row.value
-            for k, row in self.rows.items()
-            if k[:3] == (Table.STATE, service, key)
+            k[3]: row.value for k, row in self.rows.items() if k[:3] == (Table.STATE, service, key)
         }
 
     def acted(self, kind: type[A]) -> list[A]:

@@ -83,9 +83,7 @@ def test_a_call_to_an_unknown_handler_is_retried_not_failed() -> None:
     assert len(engine.journal(caller)) == 1
 
 
-@pytest.mark.parametrize(
-    ("kind", "key"), [(HandlerKind.PLAIN, "k"), (HandlerKind.EXCLUSIVE, None)]
-)
+@pytest.mark.parametrize(("kind", "key"), [(HandlerKind.PLAIN, "k"), (HandlerKind.EXCLUSIVE, None)])
 def test_a_key_must_fit_the_service(kind: HandlerKind, key: str | None) -> None:
     engine = Harness()
     engine.serve("Callee", "run", kind)
@@ -244,7 +242,9 @@ def test_attach_and_output_of_known_and_unknown_invocations() -> None:
 
 
 def _key_of(partition: int) -> str:
-    return next(k for k in map(str, range(99)) if partition_of(key_partition_key(k), 2) == partition)
+    return next(
+        k for k in map(str, range(99)) if partition_of(key_partition_key(k), 2) == partition
+    )
 
 
 def test_messages_to_another_partition_go_through_the_outbox_once() -> None:

@@ -152,6 +152,18 @@ class Supervisor:
         self.current: Child | None = None
         """The process that serves."""
 
+    @property
+    def pid(self) -> int | None:
+        """Process id of the one that serves; None while there is none."""
+        return None if self.current is None else self.current.pid
+
+    async def kill(self) -> None:
+        """Kill the one that serves, and return when it has ended. `run` starts another one."""
+        if self.current is not None:
+            child = self.current
+            child.kill()
+            await child.ended
+
     async def start(self) -> Start:
         """Start the first process."""
         self.current, result = await self._spawn()

@@ -70,13 +70,7 @@ def footprint(record: Record) -> list[Key]:
             return [(Table.INVOCATION, sink.invocation_id)]
         case OutboxSent():
             return []
-        case (
-            SignalSent()
-            | AttachRequested()
-            | AttemptLost()
-            | AttemptResumed()
-            | Expired()
-        ):
+        case SignalSent() | AttachRequested() | AttemptLost() | AttemptResumed() | Expired():
             return [(Table.INVOCATION, record.invocation_id)]
         case _:
             assert_never(record)

@@ -121,8 +121,7 @@ def _on_state_write(
     service, key = row.target.service, _object_key(row)
     if row.handler_kind is HandlerKind.SHARED:
         raise Violation(
-            f"shared handler {row.target} may read state, not write it;"
-            " make it exclusive [HF2017]"
+            f"shared handler {row.target} may read state, not write it; make it exclusive [HF2017]"
         )
     draft.append(row, command)
     match command:

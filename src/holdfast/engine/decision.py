@@ -26,16 +26,7 @@ from holdfast.engine.row import (
     TimerRow,
 )
 
-Row = (
-    InvocationRow
-    | LockRow
-    | InboxRow
-    | TimerRow
-    | StateRow
-    | OutboxRow
-    | DedupRow
-    | PartitionRow
-)
+Row = InvocationRow | LockRow | InboxRow | TimerRow | StateRow | OutboxRow | DedupRow | PartitionRow
 
 
 class DeleteTimers(NamedTuple):

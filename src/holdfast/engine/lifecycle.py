@@ -60,7 +60,8 @@ def admit(draft: Draft, row: InvocationRow, entries: tuple[Entry, ...] | None = 
     """Start an invocation, or queue it behind the holder of its object key."""
     key = row.target.key
     if row.handler_kind is not HandlerKind.EXCLUSIVE or key is None:
-        start(draft, row, entries)
+        # With a key there is state to read, which a batch before this one may be about to commit.
+        start(draft, row, entries if key is None else None)
         return
     service = row.target.service
     lock = draft.lock(service, key)

@@ -108,9 +108,7 @@ def _on_run_completion(draft: Draft, row: InvocationRow, message: ProposeRunComp
         )
     row.open_runs = tuple(c for c in row.open_runs if c != completion_id)
     if row.step_failures:
-        row.step_failures = tuple(
-            f for f in row.step_failures if f.completion_id != completion_id
-        )
+        row.step_failures = tuple(f for f in row.step_failures if f.completion_id != completion_id)
     deliver(draft, row, Completion(KIND_RUN, completion_id, message.result, draft.at_ms))
 
 

@@ -17,13 +17,14 @@ import uvicorn
 from holdfast.admin.app import create_admin_app
 from holdfast.domain.errors import UsageError
 from holdfast.ingress.app import create_ingress_app
+from holdfast.protocol.frame import PATH
 from holdfast.server.clock import SystemClock
 from holdfast.server.config import Address, ServerConfig, parse_address
 from holdfast.server.host import Host
 from holdfast.storage.base import Store
 from holdfast.storage.memory import MemoryStore
 from holdfast.storage.sqlite import SqliteStore
-from holdfast.transport.websocket_server import create_worker_endpoint
+from holdfast.transport.websocket_server import UVICORN_OPTIONS, create_worker_endpoint
 
 _log = logging.getLogger(__name__)
 
@@ -35,8 +36,6 @@ ASGIApp = Callable[
     ],
     Awaitable[None],
 ]
-
-WORKER_PATH = "/holdfast/v1/worker"
 
 
 def open_store(url: str, *, partition_count: int = 4, durability: str = "full") -> Store:
@@ -122,9 +121,7 @@ class Server:
             await self.host.start()
             undo.push_async_callback(self.host.stop)
             worker = create_worker_endpoint(self.host)
-            admin = create_admin_app(
-                self.host, ingress_url=self.ingress_url, routes={WORKER_PATH: worker}
-            )
+            admin = create_admin_app(self.host, ingress_url=self.ingress_url, routes={PATH: worker})
             await self._listen(create_ingress_app(self.host), ingress_socket)
             await self._listen(admin, admin_socket)
             undo.pop_all()
@@ -167,9 +164,7 @@ class Server:
         config = uvicorn.Config(
             app,
             http="httptools",
-            ws="websockets-sansio",
-            ws_per_message_deflate=False,
-            ws_max_size=64 * 1024 * 1024,
+            **UVICORN_OPTIONS,
             lifespan="off",
             log_config=None,
             access_log=False,
@@ -196,9 +191,7 @@ def _bind(address: Address, option: str) -> socket.socket:
     except OSError as error:
         sock.close()
         what = (
-            "is in use"
-            if error.errno == errno.EADDRINUSE
-            else f"cannot be bound: {error.strerror}"
+            "is in use" if error.errno == errno.EADDRINUSE else f"cannot be bound: {error.strerror}"
         )
         raise UsageError(
             f"{option} {address} {what}.",
@@ -210,4 +203,3 @@ def _bind(address: Address, option: str) -> socket.socket:
 
 
 __all__ = ["Server", "ServerConfig", "open_store"]
-

@@ -138,9 +138,7 @@ class Host:
     async def _resume(self, partition: Partition) -> None:
         after = ""
         while True:
-            rows = await self._store.with_status(
-                partition.index, Status.RUNNING, after, _PAGE_ROWS
-            )
+            rows = await self._store.with_status(partition.index, Status.RUNNING, after, _PAGE_ROWS)
             for row in rows:
                 partition.submit(AttemptResumed(row.id))
                 after = row.id

@@ -42,9 +42,7 @@ _SWEEP_S = 0.25
 class Attempt:
     """One try at running a handler: the server's end of its stream (`ServerStream`)."""
 
-    def __init__(
-        self, invoker: Invoker, partition: Partition, action: StartAttempt
-    ) -> None:
+    def __init__(self, invoker: Invoker, partition: Partition, action: StartAttempt) -> None:
         self.row = action.row
         self.entries = action.entries
         self.partition = partition
@@ -223,7 +221,8 @@ class Invoker:
         attempt = self._attempts.get(invocation_id)
         if attempt is not None and attempt.number == number:
             attempt.end(is_abort=is_abort)
-            del self._attempts[invocation_id]
+            # An abort has taken it out already.
+            self._attempts.pop(invocation_id, None)
 
     def on_attempt_closed(self, attempt: Attempt) -> None:
         """Free the place of an attempt."""

@@ -234,10 +234,7 @@ class Partition:
         """Load what the records will probably need; note the keys to forget after the batch."""
         facts = self._facts
         wanted = [
-            key
-            for proposal in proposals
-            for key in footprint(proposal.record)
-            if key not in facts
+            key for proposal in proposals for key in footprint(proposal.record) if key not in facts
         ]
         if wanted:
             await self._load(wanted)

@@ -57,8 +57,6 @@ class HandlerPort(Protocol):
         """Whether no new attempts should be opened here."""
         ...
 
-    def open(
-        self, start: Start, entries: Sequence[Entry], stream: ServerStream
-    ) -> HandlerStream:
+    def open(self, start: Start, entries: Sequence[Entry], stream: ServerStream) -> HandlerStream:
         """Begin an attempt: `entries` is the journal so far, `start.known_entries` of them."""
         ...

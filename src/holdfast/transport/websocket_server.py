@@ -16,7 +16,7 @@ import hmac
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Protocol, assert_never, cast
+from typing import Any, Protocol, assert_never, cast
 
 import msgspec
 
@@ -37,7 +37,7 @@ Endpoint = Callable[[Scope, Receive, Send], Awaitable[None]]
 LOST = "worker connection lost"
 """Reason given to every stream that was open when its connection ended."""
 
-UVICORN_OPTIONS: Mapping[str, object] = {
+UVICORN_OPTIONS: Mapping[str, Any] = {
     "ws": "websockets-sansio",
     "ws_max_size": wire.MESSAGE_SIZE_BYTES_MAX,
     "ws_per_message_deflate": False,
@@ -189,6 +189,8 @@ class RemotePort:
                 "an attempt sent malformed messages: %s", error, extra={"instance": self.instance}
             )
             stream.fail(f"{error.message} [{error.code}]")
+            return
+        if not messages:
             return
         try:
             stream.server.on_messages(messages)
@@ -446,7 +448,7 @@ class _Session:
 
     async def _watch(self) -> None:
         await self._pulse.run()
-        self._finish("nothing was heard from it for too long")
+        self._give_up("nothing was heard from it for too long")
 
     async def _read(self) -> bytes | None:
         """Return the next message, or None when the connection is over."""

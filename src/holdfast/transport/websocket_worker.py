@@ -194,7 +194,8 @@ class _Worker:
         self._failure_count += 1
         if not self._is_away and not self._stop.is_set():
             self._is_away = True
-            reason = str(error) or type(error).__name__
+            said = error.message if isinstance(error, HoldfastError) else str(error)
+            reason = said or type(error).__name__
             _logger.warning("no connection to %s (%s); will keep trying", self._url, reason)
 
     async def _back_off(self) -> None:
