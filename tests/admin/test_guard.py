@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from holdfast.admin.guard import LOOPBACK_HOSTS, Guard
-from holdfast.admin.http import Refusal
+from holdfast.admin.guard import Guard
+from holdfast.web.guard import LOOPBACK_HOSTS
+from holdfast.web.problem import Refusal
 from tests.ingress.fake import scope_of
 
 GUARD = Guard(LOOPBACK_HOSTS, ["https://tools.example"])

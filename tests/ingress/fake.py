@@ -20,10 +20,10 @@ from holdfast.domain.target import (
 )
 from holdfast.engine.decision import Answer, Reply
 from holdfast.engine.row import HandlerRow, InvocationRow, JournalRow
-from holdfast.ingress.asgi import ASGIApp, Message, Scope
 from holdfast.server.handle import Accepted, Finished, Request
 from holdfast.storage.base import InvocationFilter, StoredDeployment
 from holdfast.transport.base import HandlerPort
+from holdfast.web.asgi import ASGIApp, Message, Scope
 
 NOW_MS = 1_769_860_800_000
 """2026-01-31T12:00:00Z."""

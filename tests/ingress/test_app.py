@@ -8,9 +8,9 @@ from holdfast.domain.errors import CorruptState, StorageUnavailable
 from holdfast.domain.message import Failure, Value
 from holdfast.domain.target import Target
 from holdfast.ingress.app import create_ingress_app
-from holdfast.ingress.asgi import Message, Receive, Scope, Send
 from holdfast.ingress.outcome import finished_response
 from holdfast.server.handle import Finished, Overloaded
+from holdfast.web.asgi import Message, Receive, Scope, Send
 from tests.ingress.fake import INVOCATION_ID, NOW_MS, Client, FakeHandle, scope_of
 
 JSON = ("content-type", "application/json")

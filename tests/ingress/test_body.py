@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 
 from holdfast.domain.target import HandlerKind, HandlerManifest
-from holdfast.ingress.asgi import ClientGone, Message
 from holdfast.ingress.body import check_input, read_body
-from holdfast.ingress.problem import Refusal
+from holdfast.ingress.hangup import ClientGone
+from holdfast.web.asgi import Message
+from holdfast.web.problem import Refusal
 
 SCHEMA: dict[str, object] = {"type": "string"}
 JSON = "application/json"

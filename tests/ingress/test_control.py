@@ -182,6 +182,15 @@ async def test_late_completions_are_harmless(
     assert (await client.post(f"/restate/a/{AWAKEABLE_ID}/resolve")).status == 202
 
 
+async def test_a_completion_that_was_not_stored_is_not_accepted(
+    client: Client, handle: FakeHandle
+) -> None:
+    handle.answer = Answer(Reply.OVERLOADED)
+    seen = await client.post(f"/restate/a/{AWAKEABLE_ID}/resolve")
+    assert (seen.status, seen.json["error_code"]) == (429, "HF1429")
+    assert seen.headers["retry-after"] == "1"
+
+
 # -- refusals ------------------------------------------------------------------------------------
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from holdfast.ingress.duration import DELAY_MS_MAX, parse_delay_ms
-from holdfast.ingress.problem import Refusal
+from holdfast.web.problem import Refusal
 
 SECOND = 1_000
 MINUTE = 60 * SECOND

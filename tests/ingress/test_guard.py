@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from holdfast.ingress.guard import LOOPBACK_HOSTS, Guard, hosts_allowed
-from holdfast.ingress.problem import Refusal
+from holdfast.ingress.guard import Guard, hosts_allowed
+from holdfast.web.guard import LOOPBACK_HOSTS
+from holdfast.web.problem import Refusal
 
 
 @pytest.mark.parametrize(

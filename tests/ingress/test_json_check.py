@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast.ingress.json_check import DEPTH_MAX, check_json, is_json
-from holdfast.ingress.problem import Refusal
+from holdfast.web.problem import Refusal
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),

@@ -5,7 +5,7 @@ import pytest
 from holdfast.domain.errors import HoldfastError
 from holdfast.domain.target import Target
 from holdfast.ingress.path import find, split_path
-from holdfast.ingress.problem import Refusal, status_of
+from holdfast.web.problem import Refusal, status_of
 from tests.ingress.fake import FakeHandle
 
 

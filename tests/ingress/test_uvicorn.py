@@ -16,8 +16,8 @@ from holdfast.domain.message import Failure, Value
 from holdfast.domain.target import Target
 from holdfast.ingress import wait
 from holdfast.ingress.app import create_ingress_app
-from holdfast.ingress.asgi import ASGIApp
 from holdfast.server.handle import Finished
+from holdfast.web.asgi import ASGIApp
 from tests.ingress.fake import BODY_SIZE_BYTES_MAX, INVOCATION_ID, FakeHandle
 
 

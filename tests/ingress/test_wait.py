@@ -4,9 +4,10 @@ import asyncio
 
 import pytest
 
-from holdfast.ingress.asgi import ClientGone, Message
-from holdfast.ingress.problem import Refusal
+from holdfast.ingress.hangup import ClientGone
 from holdfast.ingress.wait import wait_for_client
+from holdfast.web.asgi import Message
+from holdfast.web.problem import Refusal
 
 
 class Connection:

@@ -6,25 +6,15 @@ import logging
 from collections.abc import Iterable, Mapping
 
 from holdfast.admin.endpoint import Endpoints
-from holdfast.admin.guard import LOOPBACK_HOSTS, Guard
-from holdfast.admin.http import (
-    ASGIApp,
-    Receive,
-    Refusal,
-    Request,
-    Response,
-    Scope,
-    Send,
-    error_response,
-    parse_query,
-    run_lifespan,
-    send_response,
-    shown,
-    unexpected_error,
-)
+from holdfast.admin.guard import Guard
+from holdfast.admin.http import Request, error_response, parse_query, respond
 from holdfast.admin.route import split_path
 from holdfast.domain.errors import HoldfastError
 from holdfast.server.handle import ServerHandle
+from holdfast.web.asgi import ASGIApp, Receive, Response, Scope, Send, run_lifespan
+from holdfast.web.guard import LOOPBACK_HOSTS
+from holdfast.web.mount import mounted
+from holdfast.web.problem import Refusal, shown, unexpected_error
 
 _logger = logging.getLogger(__name__)
 
@@ -71,7 +61,7 @@ class _Admin:
             return
         path: str = scope["path"]
         is_redirect = _UI_PATH in self._routes and path in ("/", _UI_PATH)
-        app = None if is_redirect else self._mounted(path)
+        app = None if is_redirect else mounted(self._routes, path)
         try:
             self._guard.check(scope)
             if is_redirect:
@@ -87,7 +77,7 @@ class _Admin:
             _logger.exception("request failed", extra={"http_path": path})
             response = error_response(unexpected_error())
         if response is not None:
-            await send_response(scope, send, response)
+            await respond(scope, send, response)
         elif app is not None:
             # Outside of the block above: what goes wrong in there may have begun to answer.
             await app(scope, receive, send)
@@ -107,12 +97,3 @@ class _Admin:
             return Response(200, [(b"allow", b"GET, PATCH, OPTIONS")], b"")
         endpoint, params = self._router.find(method, segments)
         return await endpoint(Request(params, parse_query(scope)))
-
-    def _mounted(self, path: str) -> ASGIApp | None:
-        """Return the application for a path: mounted exactly there, or above it; deepest wins."""
-        while path:
-            app = self._routes.get(path)
-            if app is not None:
-                return app
-            path = path.rpartition("/")[0]
-        return None

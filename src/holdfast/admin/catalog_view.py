@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from urllib.parse import quote
 
-from holdfast.admin.instant import friendly, iso_time
+from holdfast.admin.duration import friendly
 from holdfast.domain.retry import OnMaxAttempts, RetrySchedule
 from holdfast.domain.target import (
     HandlerKind,
@@ -15,6 +15,7 @@ from holdfast.domain.target import (
     ServiceManifest,
 )
 from holdfast.storage.base import StoredDeployment
+from holdfast.web.instant import iso_time
 
 _SERVICE_KINDS = {
     ServiceKind.SERVICE: "Service",

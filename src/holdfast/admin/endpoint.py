@@ -5,12 +5,11 @@ from __future__ import annotations
 from importlib.metadata import version
 
 from holdfast.admin.catalog_view import view_deployment, view_handler, view_service
-from holdfast.admin.http import Refusal, Request, Response, json_response, shown
+from holdfast.admin.http import Request, json_response
 from holdfast.admin.invocation_view import view_invocation
 from holdfast.admin.journal_view import view_journal
 from holdfast.admin.payload import view_payload
 from holdfast.admin.query import (
-    checked_invocation_id,
     parse_page,
     parse_payload_size_max,
     print_cursor,
@@ -22,6 +21,9 @@ from holdfast.domain.target import ServiceKind, ServiceManifest
 from holdfast.engine.decision import Answer, Reply
 from holdfast.engine.row import InvocationRow, Status
 from holdfast.server.handle import ServerHandle
+from holdfast.web.asgi import Response
+from holdfast.web.printed_id import checked_invocation_id
+from holdfast.web.problem import Refusal, shown
 
 API_VERSION_MIN = 2
 API_VERSION_MAX = 4

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from holdfast.admin.http import Refusal, Scope, shown
-
-LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "[::1]"})
+from holdfast.web.asgi import Scope
+from holdfast.web.guard import HostList
+from holdfast.web.problem import Refusal, shown
 
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -25,7 +25,7 @@ class Guard:
     """
 
     def __init__(self, hosts: Iterable[str] | None, origins: Iterable[str] = ()) -> None:
-        self._hosts = None if hosts is None else frozenset(name.lower() for name in hosts)
+        self._hosts = HostList(hosts)
         self._origins = frozenset(origin.lower().rstrip("/") for origin in origins)
 
     def check(self, scope: Scope) -> None:
@@ -40,14 +40,8 @@ class Guard:
                 found[name] = value.decode("latin-1").lower()
         host, origin, site = found.values()
         # Browsers always send Host; what does not is a program.
-        if self._hosts is not None and host and _name_of(host) not in self._hosts:
-            raise Refusal(
-                421,
-                "HF1008",
-                f"Host {shown(host)} is not served here.",
-                hint=f"Use one of: {', '.join(sorted(self._hosts))}. An operator can allow more"
-                " host names in the server's settings.",
-            )
+        if host and not self._hosts.allows(host):
+            raise self._hosts.refusal(host)
         # A WebSocket handshake is a GET, but browsers let pages of any origin make it.
         if scope["type"] == "websocket" or scope["method"] not in _READING:
             self._check_origin(host, origin, site)
@@ -59,12 +53,6 @@ class Guard:
             raise _foreign(f"Origin: {shown(origin)}")
         if site == "cross-site":
             raise _foreign("Sec-Fetch-Site: cross-site")
-
-
-def _name_of(host: str) -> str:
-    name, colon, port = host.rpartition(":")
-    # In `[::1]` the last colon is part of the address; a port is digits only.
-    return name if colon and port.isdigit() else host
 
 
 def _foreign(found: str) -> Refusal:

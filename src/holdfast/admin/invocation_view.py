@@ -7,9 +7,9 @@ from typing import cast
 
 import msgspec
 
-from holdfast.admin.instant import iso_time
 from holdfast.domain.target import Target
 from holdfast.engine.row import InvocationRow, Status
+from holdfast.web.instant import iso_time
 
 STATUS_NAMES = {status: status.name.lower().replace("_", "-") for status in Status}
 """Status as it is printed, such as `backing-off`."""

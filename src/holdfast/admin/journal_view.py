@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast, get_args
 
-from holdfast.admin.instant import iso_time
 from holdfast.admin.payload import view_payload
 from holdfast.domain.message import (
     KIND_CHILD_ID,
@@ -21,6 +20,7 @@ from holdfast.domain.message import (
     Void,
 )
 from holdfast.engine.row import JournalRow
+from holdfast.web.instant import iso_time
 
 _SECRET_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization", "x-api-key"})
 _HIDDEN = "(hidden)"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from holdfast.admin.http import Refusal, shown
 from holdfast.admin.invocation_view import STATUSES
 from holdfast.admin.payload import SIZE_SHOWN_BYTES
-from holdfast.domain.ids import IdError, parse_invocation_id
 from holdfast.engine.row import InvocationRow, Status
 from holdfast.storage.base import InvocationFilter
+from holdfast.web.printed_id import checked_invocation_id
+from holdfast.web.problem import Refusal, shown
 
 LIMIT_DEFAULT = 100
 LIMIT_MAX = 1_000
@@ -68,24 +68,6 @@ def parse_payload_size_max(fields: list[tuple[str, str]]) -> int:
 def print_cursor(row: InvocationRow) -> str:
     """Return the value of `before` that continues after an invocation."""
     return f"{row.created_at_ms}-{row.id}"
-
-
-def checked_invocation_id(text: str) -> str:
-    """Return a printed invocation id that has been checked.
-
-    Raises:
-        Refusal: HF1003, it is malformed.
-    """
-    try:
-        parse_invocation_id(text)
-    except IdError:
-        raise Refusal(
-            400,
-            "HF1003",
-            f"{shown(text)} is not an invocation id: expected inv_1 and 33 more characters.",
-            hint="Copy the whole id, as it was printed.",
-        ) from None
-    return text
 
 
 def _known(fields: list[tuple[str, str]], names: tuple[str, ...]) -> dict[str, list[str]]:

@@ -7,7 +7,9 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
-from holdfast.admin.http import Refusal, Request, Response, Scope, shown
+from holdfast.admin.http import Request
+from holdfast.web.asgi import Response, Scope
+from holdfast.web.problem import Refusal, method_refusal, shown
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -56,14 +58,7 @@ class Router:
                 return route.endpoint, params
             methods.append(route.method)
         if methods:
-            allowed = ", ".join([*methods, "OPTIONS"])
-            raise Refusal(
-                405,
-                "HF1007",
-                f"Method {method} is not allowed here.",
-                hint=f"Use one of: {allowed}.",
-                headers=((b"allow", allowed.encode()),),
-            )
+            raise method_refusal(method, ", ".join([*methods, "OPTIONS"]))
         raise Refusal(
             404,
             "HF1005",

@@ -10,25 +10,27 @@ import logging
 from collections.abc import Iterable, Mapping
 
 from holdfast.domain.errors import HoldfastError
-from holdfast.ingress.asgi import (
+from holdfast.ingress.control import Control
+from holdfast.ingress.guard import Guard
+from holdfast.ingress.hangup import ClientGone, send_last_response
+from holdfast.ingress.head import read_head
+from holdfast.ingress.invoke import invoke
+from holdfast.ingress.path import find, no_route, split_path
+from holdfast.ingress.problem import IngressRefusal, error_response
+from holdfast.server.handle import ServerHandle
+from holdfast.web.asgi import (
     ASGIApp,
-    ClientGone,
     Receive,
     Response,
     Scope,
     Send,
     refuse_websocket,
     run_lifespan,
-    send_last_response,
     send_response,
 )
-from holdfast.ingress.control import Control
-from holdfast.ingress.guard import LOOPBACK_HOSTS, Guard
-from holdfast.ingress.head import read_head
-from holdfast.ingress.invoke import invoke
-from holdfast.ingress.path import find, no_route, split_path
-from holdfast.ingress.problem import Refusal, error_response, method_refusal, unexpected_error
-from holdfast.server.handle import ServerHandle
+from holdfast.web.guard import LOOPBACK_HOSTS
+from holdfast.web.mount import mounted
+from holdfast.web.problem import method_refusal, unexpected_error
 
 _logger = logging.getLogger(__name__)
 
@@ -68,7 +70,7 @@ class _Ingress:
         if scope["type"] == "lifespan":
             await run_lifespan(receive, send)
             return
-        app = _mounted(self._routes, scope["path"]) if self._routes else None
+        app = mounted(self._routes, scope["path"]) if self._routes else None
         try:
             if app is not None:
                 self._guard.check_scope(scope)
@@ -106,21 +108,11 @@ class _Ingress:
         return await invoke(self._handle, find(self._handle, segments), head, receive)
 
 
-def _mounted(routes: Mapping[str, ASGIApp], path: str) -> ASGIApp | None:
-    """Return the application for a path: mounted exactly there, or above it; the deepest wins."""
-    while path:
-        app = routes.get(path)
-        if app is not None:
-            return app
-        path = path.rpartition("/")[0]
-    return None
-
-
 async def _send_error(scope: Scope, receive: Receive, send: Send, error: HoldfastError) -> None:
     response = error_response(error)
     if scope["type"] == "websocket":
         await refuse_websocket(scope, send, response)
-    elif isinstance(error, Refusal) and error.is_body_unread:
+    elif isinstance(error, IngressRefusal) and error.is_body_unread:
         await send_last_response(receive, send, response)
     else:
         if any(name == b"expect" for name, _ in scope["headers"]):

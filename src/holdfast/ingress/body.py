@@ -5,9 +5,11 @@ from __future__ import annotations
 from functools import lru_cache
 
 from holdfast.domain.target import HandlerManifest
-from holdfast.ingress.asgi import ClientGone, Receive
+from holdfast.ingress.hangup import ClientGone
 from holdfast.ingress.json_check import check_json
-from holdfast.ingress.problem import Refusal, shown
+from holdfast.ingress.problem import IngressRefusal
+from holdfast.web.asgi import Receive
+from holdfast.web.problem import Refusal, shown
 
 JSON = "application/json"
 
@@ -63,8 +65,8 @@ async def _read_rest(receive: Receive, first: bytes, size_max: int) -> bytes:
     return b"".join(parts)
 
 
-def _too_large(found: str, size_max: int) -> Refusal:
-    return Refusal(
+def _too_large(found: str, size_max: int) -> IngressRefusal:
+    return IngressRefusal(
         413,
         "HF1028",
         f"The body has {found}; at most {size_max} are allowed.",

@@ -7,10 +7,10 @@ from typing import Literal
 import msgspec
 
 from holdfast.domain.errors import NotFoundError
-from holdfast.domain.ids import IdError, parse_awakeable_id, parse_invocation_id
+from holdfast.domain.ids import IdError, parse_awakeable_id
 from holdfast.domain.message import Failure, Signal, Value
 from holdfast.domain.target import HandlerKind, ServiceKind, Target
-from holdfast.ingress.asgi import JSON_HEADER, Receive, Response
+from holdfast.engine.decision import Reply
 from holdfast.ingress.body import read_body
 from holdfast.ingress.head import Head, check_idempotency_key, no_scopes
 from holdfast.ingress.identity import idempotent_id, workflow_id
@@ -18,9 +18,12 @@ from holdfast.ingress.invoke import invoke, run_takes_no_idempotency_key
 from holdfast.ingress.json_check import check_json
 from holdfast.ingress.outcome import finished_response
 from holdfast.ingress.path import check_key, find_row, found, no_route
-from holdfast.ingress.problem import Refusal, method_refusal, shown
+from holdfast.ingress.problem import IngressRefusal
 from holdfast.ingress.wait import wait_for_client
 from holdfast.server.handle import ServerHandle
+from holdfast.web.asgi import JSON_HEADER, Receive, Response
+from holdfast.web.printed_id import bad_id, checked_invocation_id
+from holdfast.web.problem import Refusal, method_refusal, shown
 
 
 class _ById(msgspec.Struct, tag_field="target", tag="invocation", rename="camel"):
@@ -127,7 +130,7 @@ class Control:
                 finished = await wait_for_client(receive, self._handle.attach(invocation_id))
             except NotFoundError as error:
                 # Clients retry what comes from the ingress; that nothing is there is final.
-                raise Refusal(
+                raise IngressRefusal(
                     404, error.code, error.message, hint=error.hint, source="invocation"
                 ) from None
         else:
@@ -222,12 +225,19 @@ class Control:
         try:
             invocation_id, index = parse_awakeable_id(awakeable_id)
         except IdError:
-            raise _bad_id("an awakeable", awakeable_id, "sign_1 and 38 more characters") from None
+            raise bad_id("an awakeable", awakeable_id, "sign_1 and 38 more characters") from None
         body = await self._read(head, receive)
         text = "" if is_resolve else body.decode(errors="replace")
         result = Value(body) if is_resolve else Failure(500, text)
-        # Accepted whatever the answer: the first completion wins, and later ones are harmless.
-        await self._handle.signal(invocation_id, Signal(result, index=index))
+        answer = await self._handle.signal(invocation_id, Signal(result, index=index))
+        if answer.reply is Reply.OVERLOADED:
+            raise Refusal(
+                429,
+                "HF1429",
+                f"The server cannot take a signal for {invocation_id} now: a queue is full.",
+                hint="Try again in a moment.",
+            )
+        # Any other answer will do: the first completion wins, and later ones are harmless.
         return Response(202, [], b"")
 
 
@@ -238,25 +248,3 @@ def _need(method: str, *allowed: str) -> None:
 
 def _at_id(invocation_id: str) -> _Pointer:
     return _Pointer(checked_invocation_id(invocation_id))
-
-
-def checked_invocation_id(text: str) -> str:
-    """Return a printed invocation id that has been checked.
-
-    Raises:
-        Refusal: HF1003, it is malformed.
-    """
-    try:
-        parse_invocation_id(text)
-    except IdError:
-        raise _bad_id("an invocation", text, "inv_1 and 33 more characters") from None
-    return text
-
-
-def _bad_id(what: str, text: str, expected: str) -> Refusal:
-    return Refusal(
-        400,
-        "HF1003",
-        f"{shown(text)} is not {what} id: expected {expected}.",
-        hint="Copy the whole id, as it was printed.",
-    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from holdfast.ingress.problem import Refusal, shown
+from holdfast.web.problem import Refusal, shown
 
 DELAY_MS_MAX = 36_525 * 86_400_000
 """One hundred years."""

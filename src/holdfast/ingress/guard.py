@@ -11,10 +11,9 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Collection, Iterable
 
-from holdfast.ingress.asgi import Scope
-from holdfast.ingress.problem import Refusal, shown
-
-LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "[::1]"})
+from holdfast.web.asgi import Scope
+from holdfast.web.guard import LOOPBACK_HOSTS, HostList
+from holdfast.web.problem import Refusal
 
 _CACHE_SIZE_MAX = 256
 
@@ -49,26 +48,20 @@ class Guard:
     """
 
     def __init__(self, hosts: Iterable[str] | None) -> None:
-        self.hosts = None if hosts is None else frozenset(name.lower() for name in hosts)
+        self._hosts = HostList(hosts)
         self._verdicts: dict[bytes, bool] = {}
 
     def check_host(self, host: bytes) -> None:
         """Refuse a foreign `Host` header."""
         verdict = self._verdicts.get(host)
         if verdict is None:
-            verdict = self.hosts is None or _name_of(host) in self.hosts
+            verdict = self._hosts.allows(host.decode("latin-1"))
             # Bounded, because the header is the client's to choose.
             if len(self._verdicts) >= _CACHE_SIZE_MAX:
                 self._verdicts.clear()
             self._verdicts[host] = verdict
         if not verdict:
-            raise Refusal(
-                421,
-                "HF1008",
-                f"Host {shown(host.decode('latin-1'))} is not served here.",
-                hint=f"Use one of: {', '.join(sorted(self.hosts or ()))}. An operator can allow"
-                " more host names in the server's settings.",
-            )
+            raise self._hosts.refusal(host.decode("latin-1"))
 
     def check_scope(self, scope: Scope) -> None:
         """Refuse a foreign `Host` header of a request or WebSocket handshake."""
@@ -78,17 +71,10 @@ class Guard:
 
     def check_site(self, site: bytes) -> None:
         """Refuse a request that a browser marks as coming from another site's page."""
-        if site == b"cross-site" and self.hosts is not None:
+        if site == b"cross-site" and self._hosts.names is not None:
             raise Refusal(
                 403,
                 "HF1009",
                 "A web page of another site may not call this server (Sec-Fetch-Site: cross-site).",
                 hint="Call from a program, or from a page on this machine.",
             )
-
-
-def _name_of(host: bytes) -> str:
-    text = host.decode("latin-1").lower()
-    name, colon, port = text.rpartition(":")
-    # In `[::1]` the last colon is part of the address; a port is digits only.
-    return name if colon and port.isdigit() else text

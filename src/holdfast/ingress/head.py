@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 from urllib.parse import quote
 
-from holdfast.ingress.asgi import Scope
 from holdfast.ingress.guard import Guard
-from holdfast.ingress.problem import Refusal, shown
+from holdfast.ingress.problem import IngressRefusal
+from holdfast.web.asgi import Scope
+from holdfast.web.problem import Refusal, shown
 
 IDEMPOTENCY_KEY_LENGTH_MAX = 256
 
@@ -142,7 +143,7 @@ def _check_idempotency_key(key: str, earlier: str | None) -> str:
 def _parse_length(text: str) -> int:
     # HTTP servers check this first; behind one that does not, it must not become a crash.
     if not text.isascii() or not text.isdigit() or len(text) > 18:
-        raise Refusal(
+        raise IngressRefusal(
             400,
             "HF1029",
             f"Content-Length {shown(text)} is not a number of bytes.",

@@ -5,15 +5,15 @@ from __future__ import annotations
 from urllib.parse import parse_qsl
 
 from holdfast.domain.target import HandlerKind
-from holdfast.ingress.asgi import Receive, Response
 from holdfast.ingress.body import check_input, read_body
 from holdfast.ingress.duration import parse_delay_ms
 from holdfast.ingress.head import Head, no_scopes
 from holdfast.ingress.outcome import accepted_response, finished_response
 from holdfast.ingress.path import Found
-from holdfast.ingress.problem import Refusal
 from holdfast.ingress.wait import wait_for_client
 from holdfast.server.handle import Request, ServerHandle
+from holdfast.web.asgi import Receive, Response
+from holdfast.web.problem import Refusal
 
 
 async def invoke(handle: ServerHandle, found: Found, head: Head, receive: Receive) -> Response:

@@ -11,7 +11,7 @@ from itertools import accumulate
 
 import msgspec
 
-from holdfast.ingress.problem import Refusal
+from holdfast.web.problem import Refusal
 
 DEPTH_MAX = 128
 """Deepest nesting of arrays and objects; parsers in other languages give up not far beyond."""

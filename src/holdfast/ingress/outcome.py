@@ -8,10 +8,10 @@ from functools import lru_cache
 import msgspec
 
 from holdfast.domain.message import Failure
-from holdfast.ingress.asgi import JSON_HEADER, Headers, Response
-from holdfast.ingress.instant import iso_time
 from holdfast.ingress.problem import failure_response
 from holdfast.server.handle import Accepted, Finished
+from holdfast.web.asgi import JSON_HEADER, Headers, Response
+from holdfast.web.instant import iso_time
 
 _encode = msgspec.json.Encoder().encode
 

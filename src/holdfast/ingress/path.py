@@ -13,8 +13,8 @@ from urllib.parse import unquote_to_bytes
 from holdfast.domain.errors import NotFoundError
 from holdfast.domain.target import ServiceKind, Target
 from holdfast.engine.row import HandlerRow
-from holdfast.ingress.problem import Refusal, shown
 from holdfast.server.handle import ServerHandle
+from holdfast.web.problem import Refusal, shown
 
 KEY_SIZE_BYTES_MAX = 1024
 

@@ -10,8 +10,9 @@ import asyncio
 from collections.abc import Awaitable
 from typing import TypeVar
 
-from holdfast.ingress.asgi import ClientGone, Receive
-from holdfast.ingress.problem import Refusal
+from holdfast.ingress.hangup import ClientGone
+from holdfast.web.asgi import Receive
+from holdfast.web.problem import Refusal
 
 T = TypeVar("T")
 

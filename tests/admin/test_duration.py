@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from holdfast.admin.instant import friendly
+from holdfast.admin.duration import friendly
 
 
 @pytest.mark.parametrize(

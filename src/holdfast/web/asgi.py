@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, NamedTuple
 
@@ -15,9 +14,6 @@ Headers = list[tuple[bytes, bytes]]
 
 JSON_HEADER = (b"content-type", b"application/json")
 
-_LINGER_S = 2.0
-"""How long a refused upload is read and thrown away before the connection is closed."""
-
 
 class Response(NamedTuple):
     """A whole response; content-length is added when it is sent."""
@@ -25,10 +21,6 @@ class Response(NamedTuple):
     status: int
     headers: Headers
     body: bytes
-
-
-class ClientGone(Exception):
-    """The client has closed its connection; nobody is left to answer."""
 
 
 async def send_response(send: Send, response: Response) -> None:
@@ -40,35 +32,6 @@ async def send_response(send: Send, response: Response) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-async def send_last_response(receive: Receive, send: Send, response: Response) -> None:
-    """Send a response while the client may still be sending, then close the connection.
-
-    Closing at once would reset the connection, and the client could lose the answer that tells it
-    what is wrong. So what still comes is read for a moment and thrown away.
-    """
-    status, headers, body = response
-    headers += ((b"content-length", b"%d" % len(body)), (b"connection", b"close"))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body, "more_body": True})
-    try:
-        async with asyncio.timeout(_LINGER_S):
-            while (await receive()).get("more_body", False):
-                pass
-    except TimeoutError:
-        # The client sends on regardless: it has had its chance to read the answer.
-        pass
-    await send({"type": "http.response.body", "body": b""})
-
-
-async def run_lifespan(receive: Receive, send: Send) -> None:
-    """Answer the lifespan events of a server for an application that has nothing to set up."""
-    while True:
-        message = await receive()
-        await send({"type": message["type"] + ".complete"})
-        if message["type"] == "lifespan.shutdown":
-            return
-
-
 async def refuse_websocket(scope: Scope, send: Send, response: Response) -> None:
     """Refuse a WebSocket handshake, with a readable answer where the server can send one."""
     if "websocket.http.response" in (scope.get("extensions") or {}):
@@ -78,3 +41,12 @@ async def refuse_websocket(scope: Scope, send: Send, response: Response) -> None
         await send({"type": "websocket.http.response.body", "body": body})
     else:
         await send({"type": "websocket.close", "code": 1008})
+
+
+async def run_lifespan(receive: Receive, send: Send) -> None:
+    """Answer the lifespan events of a server for an application that has nothing to set up."""
+    while True:
+        message = await receive()
+        await send({"type": message["type"] + ".complete"})
+        if message["type"] == "lifespan.shutdown":
+            return
