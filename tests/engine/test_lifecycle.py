@@ -22,6 +22,7 @@ from holdfast.domain.message import (
 )
 from holdfast.domain.retry import OnMaxAttempts, RetrySchedule
 from holdfast.domain.target import HandlerKind
+from holdfast.engine import on_handler_sent
 from holdfast.engine.decision import (
     EndAttempt,
     Forward,
@@ -246,6 +247,29 @@ def test_a_lost_attempt_starts_again_at_once_and_then_backs_off() -> None:
     assert engine.status(invocation) is Status.BACKING_OFF
     engine.apply(AttemptLost(invocation, 1, 1, "late news"))
     assert engine.status(invocation) is Status.BACKING_OFF
+
+
+def test_losses_after_progress_do_not_use_up_attempts() -> None:
+    engine = Harness()
+    engine.serve("S", "h", retry=RetrySchedule(1, 1.0, 1, 2))
+    invocation = engine.invoke("S", "h")
+    for number in range(1, 10):
+        engine.sent(invocation, Run(number))
+        engine.apply(AttemptLost(invocation, 1, number, "deployed"))
+        assert engine.status(invocation) is Status.RUNNING
+        assert engine.row(invocation).retry_count == 0
+
+
+def test_a_full_journal_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(on_handler_sent, "JOURNAL_LENGTH_MAX", 3)
+    engine = Harness()
+    invocation = engine.invoke()
+    engine.sent(invocation, Run(1), Run(2), Run(3))
+    row = engine.row(invocation)
+    assert row.status is Status.PAUSED
+    assert row.last_failure is not None
+    assert "HF2012" in row.last_failure.message
+    assert row.journal_length == 3
 
 
 def test_a_new_leader_restarts_what_was_running_and_hears_no_old_attempt() -> None:

@@ -6,7 +6,12 @@ import asyncio
 
 import pytest
 
-from holdfast.domain.errors import NotFoundError, StorageError, StorageUnavailable
+from holdfast.domain.errors import (
+    NotFoundError,
+    StorageError,
+    StorageUnavailable,
+    UsageError,
+)
 from holdfast.domain.message import (
     KIND_RUN,
     SIGNAL_CANCEL,
@@ -23,6 +28,7 @@ from holdfast.domain.message import (
     Value,
     Void,
 )
+from holdfast.domain.target import Manifest, ServiceKind, ServiceManifest
 from holdfast.engine.decision import Reply
 from holdfast.engine.row import Status
 from holdfast.server import invoker as invoker_module
@@ -150,6 +156,30 @@ async def test_attempts_in_flight_are_limited(monkeypatch: pytest.MonkeyPatch) -
             await until(lambda n=done: len(port.attempts) > n)
             port.attempts[done].finish()
         await until(lambda: host.health()["attempts_open"] == 0)
+
+
+async def test_attempts_that_wait_give_up_their_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(invoker_module, "ATTEMPTS_MAX", 1)
+    monkeypatch.setattr(invoker_module, "_CROWDED_S", 0.01)
+    store, port = CountingStore(), ScriptedPort()
+    async with hosting(store, port) as host:
+        await host.send(request(host))
+        await until(lambda: port.attempts)
+        await host.send(request(host))
+        await until(lambda: port.attempts[0].is_input_closed)
+
+
+async def test_a_worker_of_another_program_is_refused() -> None:
+    store, port = CountingStore(), ScriptedPort()
+    stranger = ScriptedPort()
+    stranger.manifest = Manifest(
+        services=(ServiceManifest(name="Other", kind=ServiceKind.SERVICE, handlers=()),)
+    )
+    async with hosting(store, port) as host:
+        with pytest.raises(UsageError, match=r"(?s)in use by a worker.*\[HF1306\]"):
+            await host.attach_worker(stranger)
+        host.detach_worker(port)
+        await host.attach_worker(stranger)
 
 
 async def test_state_of_a_key_is_sent_with_the_start() -> None:

@@ -82,7 +82,9 @@ def on_handler_sent(draft: Draft, record: HandlerSent) -> None:
                     if row.journal_length >= JOURNAL_LENGTH_MAX:
                         raise Violation(
                             f"the journal has reached its limit of {JOURNAL_LENGTH_MAX} entries;"
-                            " split the work into invocations of their own [HF2012]"
+                            " split the work into invocations of their own [HF2012]",
+                            code=500,
+                            is_final=True,
                         )
                     on_command(draft, row, message)
     except Violation as violation:

@@ -133,8 +133,12 @@ def on_attempt_lost(draft: Draft, record: AttemptLost) -> None:
     row = draft.edit(record.invocation_id)
     assert row is not None
     failure = AttemptFailure(record.code, record.reason, draft.at_ms)
-    is_first = row.stale_retry_count == 0
-    fail_attempt(draft, row, failure, delay_ms=0 if is_first else None)
+    if row.stale_retry_count == 0:
+        # Workers come and go, with each deployment too. That it made progress shows that it is not
+        # this invocation that takes them down, so the loss does not use up its attempts.
+        fail_attempt(draft, row, failure, delay_ms=0, is_counted=False)
+    else:
+        fail_attempt(draft, row, failure)
 
 
 def on_attempt_resumed(draft: Draft, record: AttemptResumed) -> None:

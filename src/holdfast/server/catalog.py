@@ -53,7 +53,8 @@ class Catalog:
             id=deployment_id,
             name=name,
             manifest=manifest,
-            created_at_ms=at_ms if known_deployment is None else known_deployment.created_at_ms,
+            # Renewed, because the latest registration of a service is the one that is used.
+            created_at_ms=at_ms,
             revision=1 if known_deployment is None else known_deployment.revision + 1,
         )
         await self._store.put_deployment(deployment)

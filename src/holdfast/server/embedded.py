@@ -52,6 +52,11 @@ class EmbeddedClient(ClientBase):
 
     def _request(self, exchange: Exchange) -> Request:
         handler = self._handle.resolve(exchange.service, exchange.handler)
+        if handler.manifest.is_private:
+            raise UsageError(
+                f"{exchange.service}/{exchange.handler} is private: only handlers may call it.",
+                code="HF1015",
+            )
         target = Target(exchange.service, exchange.handler, exchange.key)
         is_keyed = handler.manifest.kind is not HandlerKind.PLAIN
         if is_keyed and not exchange.key:

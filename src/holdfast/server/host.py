@@ -7,8 +7,9 @@ import logging
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
-from holdfast.domain.errors import NotFoundError
+from holdfast.domain.errors import NotFoundError, StorageError, UsageError
 from holdfast.domain.ids import (
+    deployment_id_of,
     invocation_partition_key,
     key_partition_key,
     parse_invocation_id,
@@ -156,12 +157,18 @@ class Host:
     async def _clean(self) -> None:
         while True:
             await asyncio.sleep(self._cleanup_interval_s)
-            for partition in self._partitions:
-                ids = await self._store.expired(
-                    partition.index, self._clock.now_ms(), _EXPIRED_ROWS_MAX
-                )
-                for invocation_id in ids:
-                    partition.submit(Expired(invocation_id))
+            try:
+                await self._expire()
+            except StorageError as error:
+                _log.warning("the look for expired invocations failed, it is repeated: %s", error)
+
+    async def _expire(self) -> None:
+        for partition in self._partitions:
+            ids = await self._store.expired(
+                partition.index, self._clock.now_ms(), _EXPIRED_ROWS_MAX
+            )
+            for invocation_id in ids:
+                partition.submit(Expired(invocation_id))
 
     # -- actions ---------------------------------------------------------------------------------
 
@@ -310,11 +317,28 @@ class Host:
 
     async def attach_worker(self, port: HandlerPort) -> str:
         """Take a worker."""
+        self._refuse_stranger(port)
         deployment_id = await self._catalog.register(
             port.deployment_name, port.manifest, self._clock.now_ms()
         )
         self._invoker.add_port(deployment_id, port)
         return deployment_id
+
+    def _refuse_stranger(self, port: HandlerPort) -> None:
+        """Refuse a worker whose deployment name is in use by a program of other services.
+
+        The two would take turns at being that deployment, and get each other's attempts.
+        """
+        names = {service.name for service in port.manifest.services}
+        for other in self._invoker.ports(deployment_id_of(port.deployment_name)):
+            others = {service.name for service in other.manifest.services}
+            if not other.is_draining and names and others and not names & others:
+                raise UsageError(
+                    f"Deployment {port.deployment_name!r} is in use by a worker that serves "
+                    f"{', '.join(sorted(others))}; this one serves {', '.join(sorted(names))}.",
+                    code="HF1306",
+                    hint='Give each program a name of its own: hf.App(…, deployment_name="…").',
+                )
 
     def detach_worker(self, port: HandlerPort) -> None:
         """Forget a worker."""

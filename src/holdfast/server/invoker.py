@@ -37,6 +37,7 @@ ATTEMPTS_MAX = 1_000
 """Attempts in flight. More wait, in order."""
 
 _SWEEP_S = 0.25
+_CROWDED_S = 0.5
 
 
 class Attempt:
@@ -187,6 +188,10 @@ class Invoker:
                 ports.remove(port)
         for attempt in [a for a in self._open if a.is_open_on(port)]:
             attempt.on_closed("the worker has left")
+
+    def ports(self, deployment_id: str) -> Sequence[HandlerPort]:
+        """Return the workers of a deployment."""
+        return tuple(self._ports.get(deployment_id, ()))
 
     def open_count(self) -> int:
         """Return the number of attempts in flight."""
@@ -365,6 +370,8 @@ class Invoker:
         """Close the input of attempts that wait long, and give up those that do not react."""
         self._alarm = None
         now_s = self.now_s()
+        # Attempts that only wait must not keep the places that what they wait for needs.
+        is_crowded = len(self._open) >= ATTEMPTS_MAX and self._waiting
         for attempt in list(self._open):
             idle_s = now_s - attempt.active_at_s
             if attempt.active_at_s == 0:
@@ -372,7 +379,9 @@ class Invoker:
             if attempt.is_input_closed:
                 if idle_s > attempt.inactivity_s + attempt.abort_s:
                     attempt.give_up("the handler did not react within its abort timeout")
-            elif idle_s > attempt.inactivity_s:
+            elif idle_s > (
+                min(attempt.inactivity_s, _CROWDED_S) if is_crowded else attempt.inactivity_s
+            ):
                 attempt.close_input()
         if self._open and not self._is_stopped:
             self._arm()

@@ -33,8 +33,8 @@ class HostList:
             421,
             "HF1008",
             f"Host {shown(host)} is not served here.",
-            hint=f"Use one of: {', '.join(sorted(self.names or ()))}. An operator can allow more"
-            " host names in the server's settings.",
+            hint=f"Use one of: {', '.join(sorted(self.names or ()))}. A proxy in front must send one"
+            " of them.",
         )
 
 
