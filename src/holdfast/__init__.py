@@ -1,5 +1,6 @@
 """Holdfast: durable execution for AI agents, in Python.
 
+Example:
     import holdfast as hf
 
     greeter = hf.Service("Greeter")
@@ -13,6 +14,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from holdfast.domain.errors import (
@@ -29,7 +31,6 @@ from holdfast.sdk.app import App
 from holdfast.sdk.context import Context, current
 from holdfast.sdk.future import Awakeable, CallFuture, DurableFuture
 from holdfast.sdk.handler import Handler
-from holdfast.sdk.http_client import Client, SyncClient
 from holdfast.sdk.interrupt import Aborted, Suspended
 from holdfast.sdk.machine import JournalMismatch
 from holdfast.sdk.retry import RetryPolicy
@@ -37,6 +38,7 @@ from holdfast.sdk.serde import Serde, SerdeError
 from holdfast.sdk.service import Service, VirtualObject
 
 if TYPE_CHECKING:
+    from holdfast.sdk.http_client import Client, SyncClient
     from holdfast.server.embedded import embedded
 
 __version__ = "0.1.0"
@@ -73,9 +75,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # The server is imported by those who start one.
+    # Imported by those who use it: the server, and what it needs, takes its time.
     if name == "embedded":
-        from holdfast.server.embedded import embedded
-
-        return embedded
+        return importlib.import_module("holdfast.server.embedded").embedded
+    if name in ("Client", "SyncClient"):
+        return getattr(importlib.import_module("holdfast.sdk.http_client"), name)
     raise AttributeError(f"module 'holdfast' has no attribute {name!r}")

@@ -168,7 +168,7 @@ class FakeServer:
             if isinstance(entry, Call) and entry.completion_id not in done:
                 self._take_call(entry)
 
-    # -- running -----------------------------------------------------------------------------------
+    # -- running ----------------------------------------------------------------------------------
 
     async def run(self) -> Any:
         """Run to the end and return the decoded result; raises AssertionError on failure."""
@@ -266,7 +266,7 @@ class FakeServer:
         assert self.attempt is not None
         self.attempt.close_input()
 
-    # -- what the handler says -------------------------------------------------------------------
+    # -- what the handler says --------------------------------------------------------------------
 
     def on_message(self, stream: Stream, message: FromHandler) -> None:
         match message:
@@ -354,7 +354,7 @@ class FakeServer:
     def on_closed(self, stream: Stream) -> None:
         pass
 
-    # -- recording -----------------------------------------------------------------------------------
+    # -- recording --------------------------------------------------------------------------------
 
     def record(self, entry: Entry) -> None:
         """Put an entry in the journal, and send it if it is a notification; then perhaps crash."""
@@ -390,7 +390,7 @@ class FakeServer:
         self.now_ms += 1
         return Completion(kind, completion_id, result, self.now_ms)
 
-    # -- looking -------------------------------------------------------------------------------------
+    # -- looking ----------------------------------------------------------------------------------
 
     def commands(self) -> list[str]:
         """Keys of recorded commands, in order, without Input."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -20,13 +19,11 @@ from holdfast.domain.message import (
     ProposeRunCompletion,
     Run,
     SendSignal,
-    Suspension,
     Value,
     Void,
 )
-from holdfast.sdk.attempt import Attempt
 
-from .fake_server import BEGIN_MS, FakeServer, value
+from .fake_server import FakeServer
 from .loops import both_loops
 
 Fn = Callable[[hf.Context], Awaitable[Any]]
@@ -285,186 +282,17 @@ async def test_current_is_the_context_anywhere_below() -> None:
     assert await server_of(handler).run() is True
 
 
-# -- suspension --------------------------------------------------------------------------------------
-
-
 @both_loops
-async def test_suspension_lists_what_is_awaited_and_leaves_no_tasks() -> None:
-    seen: list[BaseException] = []
-
-    async def child(ctx: hf.Context) -> None:
-        try:
-            await ctx.sleep(10)
-        except Exception as error:  # Must not catch a suspension.
-            seen.append(error)
-
+async def test_durable_calls_in_threads_are_refused() -> None:
     async def handler(ctx: hf.Context) -> str:
-        awakeable = ctx.awakeable(type=str)
-        ctx.sleep(99)  # Nobody waits for it.
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(child(ctx))
-                group.create_task(asyncio.sleep(20))
-                waiting = group.create_task(awakeable)
-        except BaseException as error:
-            seen.append(error)
-            with pytest.raises(hf.Suspended):
-                ctx.sleep(1)
-            raise
-        return waiting.result()
+        with pytest.raises(hf.UsageError, match="in a thread of its own") as caught:
+            await asyncio.to_thread(ctx.sleep, 1)
+        return caught.value.code
 
-    server = server_of(handler)
-    server.is_patient = True
-    await server.settle()
-    assert not server.suspensions
-    server.close_input()
-    await asyncio.sleep(0)
-    (suspension,) = server.suspensions
-    assert suspension.completions == (2, 3)
-    assert suspension.signals[0] == 1
-    for _ in range(10):
-        await asyncio.sleep(0)
-    assert len(asyncio.all_tasks()) <= 2
-    assert len(seen) == 1
-    assert server.streams[0].closed == [None]
-    server.signal(suspension.signals[1], value("done"))
-    server.is_patient = False
-    assert await server.run() == "done"
+    assert await server_of(handler).run() == "HF0502"
 
 
-@both_loops
-async def test_suspension_waits_for_steps_that_run() -> None:
-    release = asyncio.Event()
-
-    async def slow() -> int:
-        await release.wait()
-        return 1
-
-    async def handler(ctx: hf.Context) -> int:
-        return await ctx.run("slow", slow)
-
-    server = server_of(handler, is_request_response=True)
-    await server.settle()
-    assert not server.suspensions
-    release.set()
-    assert await server.run() == 1
-    assert server.suspensions == [Suspension((1,), (1,))]
-    assert len(server.streams) == 2
-
-
-@both_loops
-async def test_waiting_for_something_else_does_not_suspend() -> None:
-    event = asyncio.Event()
-
-    async def handler(ctx: hf.Context) -> int:
-        await event.wait()
-        return 1
-
-    server = server_of(handler, is_request_response=True)
-    await server.settle()
-    event.set()
-    assert await server.run() == 1
-    assert not server.suspensions
-
-
-@both_loops
-async def test_work_in_threads_of_the_handler_is_not_waiting() -> None:
-    gate = threading.Event()
-
-    async def handler(ctx: hf.Context) -> list[str]:
-        order: list[str] = []
-
-        async def thread() -> None:
-            await asyncio.to_thread(gate.wait)
-            order.append("thread")
-
-        async def sleep() -> None:
-            await ctx.sleep(1)
-            order.append("sleep")
-
-        await asyncio.gather(thread(), sleep())
-        return order
-
-    server = server_of(handler, is_request_response=True)
-    await server.settle()
-    assert not server.suspensions
-    gate.set()
-    assert await server.run() == ["thread", "sleep"]
-
-
-# -- abort ---------------------------------------------------------------------------------------------
-
-
-@both_loops
-async def test_an_aborted_attempt_stops_and_says_nothing() -> None:
-    stopped: list[str] = []
-
-    async def body() -> None:
-        try:
-            await asyncio.sleep(1000)
-        finally:
-            stopped.append("body")
-
-    async def stubborn() -> None:
-        try:
-            await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            await asyncio.sleep(0)
-            stopped.append("stubborn")
-            raise
-
-    async def handler(ctx: hf.Context) -> None:
-        tasks = [asyncio.create_task(stubborn())]
-        try:
-            await asyncio.gather(ctx.run("body", body), ctx.sleep(5), *tasks)
-        finally:
-            stopped.append("handler")
-
-    server = server_of(handler)
-    server.is_patient = True
-    await server.settle()
-    assert isinstance(server.attempt, Attempt)
-    sent = len(server.streams[0].batches)
-    server.attempt.abort()
-    for _ in range(20):
-        await asyncio.sleep(0)
-    assert sorted(stopped) == ["body", "handler", "stubborn"]
-    assert len(server.streams[0].batches) == sent
-    assert server.streams[0].closed == ["aborted"]
-
-
-@both_loops
-async def test_what_the_handler_leaves_behind_is_cancelled() -> None:
-    stopped: list[str] = []
-
-    async def background(ctx: hf.Context) -> None:
-        try:
-            await ctx.sleep(1000)
-        finally:
-            stopped.append("task")
-
-    async def body() -> None:
-        try:
-            await asyncio.sleep(1000)
-        finally:
-            stopped.append("body")
-
-    async def handler(ctx: hf.Context) -> int:
-        task = asyncio.create_task(background(ctx))
-        ctx.run("body", body)
-        await ctx.run("double", double, 1)
-        return 0 if task.done() else 1
-
-    server = server_of(handler)
-    server.is_patient = True
-    assert await server.run() == 1
-    for _ in range(10):
-        await asyncio.sleep(0)
-    assert sorted(stopped) == ["body", "task"]
-    assert server.streams[0].closed == [None]
-
-
-# -- cancellation ----------------------------------------------------------------------------------------
+# -- cancellation ---------------------------------------------------------------------------------
 
 
 @both_loops
@@ -520,22 +348,54 @@ async def test_cancellation_is_raised_where_the_handler_waits() -> None:
 
 @both_loops
 async def test_an_uncaught_cancellation_is_the_outcome() -> None:
-    async def handler(ctx: hf.Context) -> None:
+    async def grouped(ctx: hf.Context) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(ctx.sleep(5))
-        raise AssertionError
+            group.create_task(ctx.sleep(6))
 
     async def plain(ctx: hf.Context) -> None:
         await ctx.sleep(5)
 
-    server = server_of(plain)
-    server.is_patient = True
-    await server.settle()
-    server.cancel()
-    assert await server.finish() == Failure(409, "cancelled")
+    for handler in (plain, grouped):
+        server = server_of(handler)
+        server.is_patient = True
+        await server.settle()
+        server.cancel()
+        assert await server.finish() == Failure(409, "cancelled")
 
 
-# -- mismatch ----------------------------------------------------------------------------------------------
+@both_loops
+async def test_a_group_of_terminal_errors_is_terminal_and_a_mixed_one_is_not() -> None:
+    calls = 0
+
+    async def refuse(message: str) -> None:
+        raise hf.TerminalError(message, code=400)
+
+    async def both() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(refuse("one"))
+
+    async def flaky() -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise ValueError
+
+    async def handler(ctx: hf.Context) -> None:
+        with pytest.raises(hf.TerminalError, match="one"):
+            await ctx.run("both", both)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(flaky())
+            group.create_task(refuse("two"))
+
+    server = server_of(handler)
+    assert await server.finish() == Failure(400, "two")
+    assert [e.message for e in server.errors] == [
+        "ExceptionGroup: unhandled errors in a TaskGroup (2 sub-exceptions)"
+    ]
+
+
+# -- mismatch -------------------------------------------------------------------------------------
 
 
 @both_loops
@@ -573,152 +433,3 @@ async def test_the_site_is_that_of_the_users_call() -> None:
     assert first[0] == f"test_attempt.py:{line + 1}"
     assert second[0] == f"test_attempt.py:{line + 2}"
     assert first[1].endswith("handler")
-
-
-# -- context -----------------------------------------------------------------------------------------------
-
-
-@both_loops
-async def test_time_randomness_and_ids_are_the_same_on_replay() -> None:
-    seen: list[list[Any]] = []
-
-    async def handler(ctx: hf.Context) -> int:
-        async def child() -> float:
-            return ctx.random.random()
-
-        parallel = await asyncio.gather(child(), child())
-        before = ctx.now()
-        await ctx.sleep(timedelta(days=1))
-        seen.append([
-            before, ctx.now() - before >= timedelta(days=1), parallel, ctx.random.random(),
-            str(ctx.uuid()), asyncio.get_running_loop().time() >= before.timestamp() + 86_400,
-        ])  # fmt: skip
-        await ctx.run("double", double, 1)
-        assert parallel[0] != parallel[1]
-        return ctx.attempt
-
-    server = server_of(handler, crash=lambda n: True)
-    await server.run()
-    assert len(seen) >= 2
-    assert all(entry == seen[0] for entry in seen)
-    assert seen[0][1] is True
-    assert seen[0][5] is True
-    assert seen[0][0].timestamp() == BEGIN_MS / 1000
-
-
-@both_loops
-async def test_calls_sends_and_attach() -> None:
-    other = hf.VirtualObject("Other")
-
-    @other.handler
-    async def add(ctx: hf.Context, number: int) -> int:
-        return number
-
-    async def handler(ctx: hf.Context) -> list[Any]:
-        call = ctx.call(add, 3, key="k/1", headers={"a": "b"})
-        child = await call.invocation_id
-        sent = await ctx.send(add, 4, key="k", delay=60)
-        ctx.send("Plain/go", [1])
-        await ctx.cancel(sent)
-        attached = await ctx.attach(sent, type=str)
-        with pytest.raises(hf.UsageError, match="Other/add needs key="):
-            ctx.call(add, 3)
-        text = await ctx.call("Plain/echo", "x", type=str)
-        return [await call, child != sent, child == await call.invocation_id, attached, text]
-
-    server = server_of(handler, crash=lambda n: n % 2 == 0)
-    assert await server.run() == [3, True, True, "attached", "x"]
-    assert "call:Other.add#0" in server.commands()
-    assert "send:Plain.go#0" in server.commands()
-
-
-@both_loops
-async def test_awakeables_keep_their_id() -> None:
-    ids: set[str] = set()
-
-    async def handler(ctx: hf.Context) -> list[Any]:
-        first, second = ctx.awakeable(type=int), ctx.awakeable(type=str)
-        ids.update((first.id, second.id))
-        await ctx.run("tell", double, 1)
-        ctx.resolve(first.id, 5)
-        ctx.reject(second.id, "no", code=404)
-        server.signal_later(first._number, value(5))
-        server.signal_later(second._number, Failure(404, "no"))
-        with pytest.raises(hf.TerminalError, match="no"):
-            await second
-        return [await first]
-
-    server = server_of(handler, is_request_response=True)
-    assert await server.run() == [5]
-    assert len(ids) == 2
-    assert {c.awakeable_id for c in server.completed_awakeables} == ids
-
-
-@both_loops
-async def test_state_of_an_object() -> None:
-    counter = hf.VirtualObject("Counter")
-
-    @counter.handler
-    async def add(ctx: hf.Context, number: int) -> list[Any]:
-        total = await ctx.get("total", type=int) or 0
-        ctx.set("total", total + number)
-        await ctx.set("by", ctx.key)
-        await ctx.sleep(1)
-        keys = await ctx.keys()
-        ctx.clear("by")
-        result = [await ctx.get("total", type=int), keys, await ctx.get("by"), await ctx.keys()]
-        await ctx.clear_all()
-        return [*result, await ctx.keys()]
-
-    @counter.shared
-    async def peek(ctx: hf.Context) -> int | None:
-        with pytest.raises(hf.UsageError, match="Counter/peek is shared"):
-            ctx.set("total", 1)
-        return await ctx.get("total", type=int)
-
-    app = hf.App(counter)
-    for partial in (False, True):
-        for crash in (None, lambda n: True):
-            server = FakeServer(
-                app, "Counter/add", 2, key="k", state={} if partial else {"total": b"40"},
-                is_state_partial=partial, crash=crash,
-            )  # fmt: skip
-            total = 2 if partial else 42
-            assert await server.run() == [total, ["by", "total"], None, ["total"], []]
-            assert server.state == {}
-    assert await FakeServer(app, "Counter/peek", key="k", state={"total": b"7"}).run() == 7
-
-
-@both_loops
-async def test_state_needs_an_object() -> None:
-    async def handler(ctx: hf.Context) -> None:
-        with pytest.raises(hf.UsageError, match="ctx.get needs a VirtualObject: S/h belongs"):
-            ctx.get("a")
-        with pytest.raises(hf.UsageError, match="S/h has no key"):
-            ctx.key  # noqa: B018
-
-    await server_of(handler).run()
-
-
-@both_loops
-async def test_bad_input_is_terminal_and_names_the_path() -> None:
-    service = hf.Service("S")
-
-    @service.handler
-    async def h(ctx: hf.Context, numbers: list[int]) -> int:
-        return sum(numbers)
-
-    app = hf.App(service)
-    assert await FakeServer(app, "S/h", [1, 2]).run() == 3
-    outcome = await FakeServer(app, "S/h", [1, "x"]).finish()
-    assert outcome == Failure(400, "Bad input for S/h: Expected `int`, got `str` - at `$[1]`")
-
-
-@both_loops
-async def test_an_unknown_handler_fails_the_attempt() -> None:
-    async def handler(ctx: hf.Context) -> None: ...
-
-    server = FakeServer(app_of(handler), "S/gone")
-    server.is_retrying = False
-    with pytest.raises(AssertionError, match="S/gone is not served here; there is: S/h"):
-        await server.run()

@@ -8,14 +8,19 @@ is recorded, and must end.
 from __future__ import annotations
 
 import asyncio
+import functools
 import random
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from typing import Any
 
+import msgspec
 import pytest
 
 import holdfast as hf
-from holdfast.domain.message import Completion, Failure, Value
+from holdfast.domain.message import SIGNAL_CANCEL, Completion, Failure, Value, Void
+from holdfast.sdk.attempt import Attempt
+from holdfast.sdk.branch import Branch
 
 from .fake_server import FakeServer
 from .loops import both_loops, run_on
@@ -25,38 +30,58 @@ class Program:
     """A handler, and what its last attempt saw."""
 
     def __init__(self, handler: Callable[[Program, hf.Context], Awaitable[Any]]) -> None:
-        self.trace: list[Any] = []
-        self.traces: list[list[Any]] = []
+        self.traces: list[list[Any]] = [[]]
+        """Of all attempts; what is left of one may still write to its own."""
+        self._trace: ContextVar[list[Any]] = ContextVar("trace")
         self.bodies: list[str] = []
+        self.failed: set[str] = set()
+        self.noise = random.Random()
+        self.has_jitter = False
+        """Whether tasks interleave differently each time."""
         service = hf.Service("S")
 
         async def h(ctx: hf.Context) -> Any:
-            self.trace = []
-            self.traces.append(self.trace)
+            self.traces.append([])
+            self._trace.set(self.traces[-1])
             return await handler(self, ctx)
 
         service.handler(h)
         self.app = hf.App(service)
         self.server: FakeServer
 
+    @property
+    def trace(self) -> list[Any]:
+        """Of the attempt that asks, or else of the last one."""
+        return self._trace.get(self.traces[-1])
+
     def serve(self, **options: Any) -> FakeServer:
         self.server = FakeServer(self.app, "S/h", **options)
+        self.failed = set()
         return self.server
+
+    def jitter(self) -> int:
+        return self.noise.randrange(4) if self.has_jitter else 0
+
+    def check_errors(self) -> None:
+        """Attempts fail where a step is flaky, and nowhere else."""
+        unexpected = [e.message for e in self.server.errors if "ValueError: flaky" not in e.message]
+        assert not unexpected, unexpected[0]
 
     async def body(self, name: str, ticks: int = 1) -> str:
         """Body of a step: takes some turns of the loop."""
-        recorded = [r.name for r in self.server.runs() if self._is_completed(r.completion_id)]
-        assert name not in recorded, f"{name} runs again although its result is recorded"
+        result = Value(msgspec.json.encode(name))
+        recorded = [e.result for e in self.server.journal if isinstance(e, Completion)]
+        assert result not in recorded, f"{name} runs again although its result is recorded"
         self.bodies.append(name)
+        if "flaky" in name and name not in self.failed:
+            self.failed.add(name)
+            raise ValueError("flaky")
+        # Noise: tasks of pools and clients inside a step differ from run to run.
+        noise = [asyncio.create_task(asyncio.sleep(0)) for _ in range(self.noise.randrange(3))]
         for _ in range(ticks):
             await asyncio.sleep(0)
+        await asyncio.gather(*noise)
         return name
-
-    def _is_completed(self, completion_id: int) -> bool:
-        return any(
-            isinstance(e, Completion) and e.completion_id == completion_id
-            for e in self.server.journal
-        )
 
 
 async def check(
@@ -84,23 +109,23 @@ async def check_prefix(p: Program, server: FakeServer, trace: list[Any]) -> None
     server._open()
     attempt = server.attempt
     assert attempt is not None
-    seen: list[Any] = []
-    settle = attempt._settle
+    snapshots: list[list[Any]] = []
+    hand_over = attempt._hand_over
 
-    def settle_after_replay() -> bool:
-        if not seen and not attempt.machine.replay_left:
-            seen.extend(p.trace)
-        return settle()
+    def hand_over_after_replay() -> bool:
+        if not attempt.machine.replay_left:
+            snapshots.append(list(p.trace))
+        return hand_over()
 
-    attempt._settle = settle_after_replay  # type: ignore[method-assign]
-    while attempt.machine.replay_left or attempt.busy:
+    attempt._hand_over = hand_over_after_replay  # type: ignore[method-assign]
+    while (attempt.machine.replay_left or attempt.busy) and attempt.is_open:
         await asyncio.sleep(0)
-    seen = seen or list(p.trace)
+    seen = snapshots[0] if snapshots else p.trace
     assert seen == trace[: len(seen)], (seen, trace)
     server._pending += pending
     server._timers += timers
     await server.finish()
-    assert not server.errors, server.errors[0].message
+    p.check_errors()
 
 
 async def check_crashes(program: Program, seed: int) -> None:
@@ -109,7 +134,7 @@ async def check_crashes(program: Program, seed: int) -> None:
         for is_request_response in (False, True):
             server = program.serve(crash=crash, is_request_response=is_request_response, seed=seed)
             await server.finish()
-            assert not server.errors, server.errors[0].message
+            program.check_errors()
 
 
 @both_loops
@@ -262,34 +287,38 @@ async def test_scopes_keep_keys_when_order_changes() -> None:
             with hf.current().scope(f"tool:{call_id}"):
                 return await ctx.run("work", p.body, call_id)
 
-        names = ["x", "y"] if len(p.traces) % 2 else ["y", "x"]
+        names = ["x", "y"] if len(p.traces) % 2 == 0 else ["y", "x"]
         return sorted(await asyncio.gather(*[tool(name) for name in names]))
 
     program = Program(handler)
     server = program.serve()
     assert await server.run() == ["x", "y"]
-    assert len(program.traces) == 1
+    assert len(program.traces) == 2
     assert sorted(server.commands())[1:] == [
         "test_scopes_keep_keys_when_order_changes.<locals>.handler.<locals>.tool[0]/tool:x[0]/run:work#0",
         "test_scopes_keep_keys_when_order_changes.<locals>.handler.<locals>.tool[1]/tool:y[0]/run:work#0",
     ]
 
 
-# -- random programs -------------------------------------------------------------------------------
+# -- random programs ------------------------------------------------------------------------------
 
 
 class Generator:
     """Makes a random tree of combinators; each leaf has a unique name."""
 
-    def __init__(self, seed: int) -> None:
+    leaves = ("run", "run", "flaky", "call", "sleep", "asleep", "awakeable", "state", "fail")
+    races = ("first", "completed", "timeout", "shield")
+    nodes = ("seq", "gather", "group", "background")
+
+    def __init__(self, seed: int, *, has_races: bool = True) -> None:
         self.random = random.Random(seed)
         self.names = 0
+        if has_races:
+            self.nodes += self.races
 
     def tree(self, depth: int) -> tuple[str, int, list[Any]]:
         self.names += 1
-        leaves = ["run", "run", "call", "sleep", "asleep", "awakeable", "state", "fail"]
-        nodes = ["seq", "gather", "group", "first", "completed", "timeout", "shield", "background"]
-        kind = self.random.choice(leaves if depth == 0 else nodes)
+        kind = self.random.choice(self.leaves if depth == 0 else self.nodes)
         count = 0 if depth == 0 else self.random.randint(1, 3)
         number = self.names
         return (kind, number, [self.tree(self.random.randrange(depth)) for _ in range(count)])
@@ -299,6 +328,8 @@ async def evaluate(p: Program, ctx: hf.Context, tree: tuple[str, int, list[Any]]
     """Run one node of a random program and note what it saw."""
     kind, number, parts = tree
     name = f"{kind}{number}"
+    for _ in range(p.jitter()):
+        await asyncio.sleep(0)
     if not parts:
         result = await evaluate_leaf(p, ctx, kind, name, number)
     else:
@@ -309,8 +340,8 @@ async def evaluate(p: Program, ctx: hf.Context, tree: tuple[str, int, list[Any]]
 
 async def evaluate_leaf(p: Program, ctx: hf.Context, kind: str, name: str, number: int) -> Any:
     match kind:
-        case "run":
-            return await ctx.run(name, p.body, name, number % 5)
+        case "run" | "flaky":
+            return await ctx.run("work", p.body, name, number % 5)
         case "call":
             return await ctx.call("Other/do", number)
         case "sleep":
@@ -359,7 +390,7 @@ async def evaluate_node(p: Program, ctx: hf.Context, kind: str, n: int, parts: l
                 return "shielded"
         case _:
             behind = [asyncio.create_task(coro) for coro in coros]
-            await ctx.run(f"between{n}", p.body, f"between{n}")
+            await ctx.run("work", p.body, f"between{n}")
             return [await task for task in behind]
 
 
@@ -371,8 +402,10 @@ async def evaluate_in_turn(p: Program, ctx: hf.Context, kind: str, n: int, parts
         return "timeout"
 
 
-def random_handler(seed: int) -> Callable[[Program, hf.Context], Awaitable[Any]]:
-    tree = Generator(seed).tree(3)
+def random_handler(
+    seed: int, *, has_races: bool = True
+) -> Callable[[Program, hf.Context], Awaitable[Any]]:
+    tree = Generator(seed, has_races=has_races).tree(3)
 
     async def handler(p: Program, ctx: hf.Context) -> str:
         return str(await evaluate(p, ctx, tree))
@@ -384,26 +417,92 @@ def answer(call: Any) -> Any:
     return Failure(500, "it fails") if call.service == "Fails" else Value(call.parameter)
 
 
-async def check_random(seed: int) -> None:
+async def check_random(seed: int, *, is_cancelled: bool = False) -> None:
+    """Run a random program; replay all prefixes of its journal; crash after every entry."""
     program = Program(random_handler(seed))
     server = program.serve(seed=seed, answer=answer)
-    result = await server.run()
+    if is_cancelled:
+        server.signal_later(SIGNAL_CANCEL, Void())
+    outcome = await server.finish()
     journal, trace = list(server.journal), list(program.trace)
-    assert not server.errors, server.errors[0].message
+    program.check_errors()
     for length in range(1, len(journal)):
         replay = program.serve(journal=journal[:length], seed=seed + length, answer=answer)
         await check_prefix(program, replay, trace)
     replay = program.serve(journal=journal, answer=answer)
-    assert await replay.run() == result
+    assert await replay.finish() == outcome
     assert program.trace == trace
+    assert replay.commands() == server.commands()
     # One entry per attempt: every recorded entry is followed by a crash.
     crashing = program.serve(seed=seed, answer=answer, crash=lambda n: True)
+    if is_cancelled:
+        crashing.signal_later(SIGNAL_CANCEL, Void())
     final = await crashing.finish()
-    assert not crashing.errors, crashing.errors[0].message
+    program.check_errors()
     again = program.serve(journal=crashing.journal, answer=answer)
     assert await again.finish() == final
+    program.check_errors()
+
+
+async def check_jitter(seed: int) -> None:
+    """Without races, what a program does must not depend on how its tasks interleave."""
+    program = Program(random_handler(seed, has_races=False))
+    program.has_jitter = True
+    server = program.serve(seed=seed, answer=answer)
+    outcome = await server.finish()
+    program.check_errors()
+    replay = program.serve(journal=server.journal, answer=answer)
+    assert await replay.finish() == outcome
+    program.check_errors()
+    crashing = program.serve(seed=seed, answer=answer, crash=lambda n: True)
+    assert await crashing.finish() == outcome
+    program.check_errors()
+    assert sorted(crashing.commands()) == sorted(server.commands())
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_random_programs(seed: int) -> None:
-    run_on(asyncio.new_event_loop, lambda: check_random(seed))
+def test_programs_whose_tasks_interleave_differently(seed: int) -> None:
+    run_on(asyncio.new_event_loop, lambda: check_jitter(seed))
+
+
+@pytest.mark.parametrize("is_cancelled", [False, True], ids=["", "cancelled"])
+@pytest.mark.parametrize("seed", range(40))
+def test_random_programs(seed: int, is_cancelled: bool) -> None:
+    run_on(asyncio.new_event_loop, lambda: check_random(seed, is_cancelled=is_cancelled))
+
+
+# -- mutants --------------------------------------------------------------------------------------
+
+
+def deliver_at_any_time(attempt: Attempt) -> None:
+    while attempt.is_open and attempt.machine.has_arrivals and attempt._hand_over():
+        pass
+    if not attempt.busy:
+        attempt._settle()
+
+
+def no_child(branch: Branch, label: str) -> Branch:
+    return branch
+
+
+@pytest.mark.parametrize(
+    ("name", "mutant"),
+    [
+        ("holdfast.sdk.branch.Branch.child", no_child),
+        ("holdfast.sdk.attempt.Attempt._pump", deliver_at_any_time),
+        ("holdfast.sdk.attempt.Attempt._settle", lambda attempt: False),
+        ("holdfast.sdk.loop._siblings_in_as_completed", lambda coro: []),
+    ],
+)
+def test_mutants_are_found(name: str, mutant: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The check above is worth something: it finds what is known to be wrong."""
+    monkeypatch.setattr(name, mutant)
+    monkeypatch.setattr("tests.sdk.loops._TIMEOUT_S", 0.3)
+
+    def check_all() -> None:
+        for seed in range(150):
+            run_on(asyncio.new_event_loop, functools.partial(check_random, seed))
+            run_on(asyncio.new_event_loop, functools.partial(check_jitter, seed))
+
+    with pytest.raises((AssertionError, TimeoutError)):
+        check_all()

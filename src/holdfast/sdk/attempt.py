@@ -21,20 +21,19 @@ import asyncio
 import contextvars
 import logging
 import math
+import threading
 import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
-from holdfast.domain.errors import TerminalError
+from holdfast.domain.errors import UsageError
 from holdfast.domain.message import (
-    ChildId,
     Entry,
     Error,
     Failure,
     Notification,
     Outcome,
-    Result,
     Run,
     Start,
     Value,
@@ -43,9 +42,10 @@ from holdfast.domain.message import (
 from holdfast.sdk.branch import Branch, call_site, place
 from holdfast.sdk.context import Context
 from holdfast.sdk.future import DurableFuture, DurableTimer
-from holdfast.sdk.interrupt import ENDED, Aborted, Interrupt, Suspended
+from holdfast.sdk.interrupt import ENDED, Aborted, Cancelled, Interrupt, Suspended
 from holdfast.sdk.loop import hooks_of
 from holdfast.sdk.machine import JournalMismatch, Machine
+from holdfast.sdk.result import child_id, failure_of
 from holdfast.sdk.step import Step
 
 if TYPE_CHECKING:
@@ -59,8 +59,6 @@ _REAP_ROUND_S = 5.0
 
 CODE_USER = 500
 CODE_MISMATCH = 570
-
-_CANCELLED_CODE = 409
 
 _reapers: set[asyncio.Task[None]] = set()
 """Kept alive here: the loop holds tasks weakly."""
@@ -110,6 +108,7 @@ class Attempt:
         """Whether callbacks of user code are counted: until the attempt is over."""
         self.busy = 0
         """Callbacks of user code that are scheduled or running. Kept by `sdk.loop`."""
+        self._thread = threading.get_ident()
         self._hooks = hooks_of(self.loop)
         self._stream = stream
         self._outside = contextvars.copy_context()
@@ -156,7 +155,7 @@ class Attempt:
             self.machine.outgoing.clear()
             self._end(Aborted("the server closed it"), "aborted")
 
-    # -- the loop's hooks call ---------------------------------------------------------------------
+    # -- the loop's hooks call --------------------------------------------------------------------
 
     def on_quiescent(self) -> None:
         """All user code waits."""
@@ -199,12 +198,23 @@ class Attempt:
         timer.started(self.sleep(branch, "", delay_ms, call_site()))
         return timer
 
-    # -- the context calls -------------------------------------------------------------------------
+    # -- the context calls ------------------------------------------------------------------------
 
     def check_open(self) -> None:
-        """Raise what ended the attempt, if something did."""
+        """Raise what ended the attempt, if something did.
+
+        Raises:
+            UsageError: HF0502, called in a thread: contexts travel there, but the loop does not.
+        """
         if not self.is_open:
             raise self._interrupt
+        if threading.get_ident() != self._thread:
+            raise UsageError(
+                "A durable call in a thread of its own",
+                code="HF0502",
+                hint="Make it in the handler's coroutines, and run blocking functions as steps: "
+                "ctx.run(name, function).",
+            )
 
     def mismatch(self, error: JournalMismatch) -> NoReturn:
         """End the attempt because the program differs from its journal."""
@@ -243,7 +253,7 @@ class Attempt:
 
     def child_id(self, completion_id: int) -> DurableFuture[str]:
         """Return a future for the id of a called invocation."""
-        future: DurableFuture[str] = DurableFuture(self, completion_id, _decode_child_id)
+        future: DurableFuture[str] = DurableFuture(self, completion_id, child_id)
         known = self.machine.child_invocation_id(completion_id)
         if known is None:
             self.machine.expect(completion_id, future)
@@ -261,19 +271,18 @@ class Attempt:
             step.task.cancel(ENDED)
             self._schedule_tick()
 
-    # -- the handler --------------------------------------------------------------------------------
+    # -- the handler ------------------------------------------------------------------------------
 
     async def _main(self) -> None:
         outcome: Outcome | None = None
         try:
             outcome = Value(await self.handler.invoke(self.context, self.machine.input))
-        except TerminalError as error:
-            outcome = Failure(error.code, error.message, error.metadata or None)
         except (KeyboardInterrupt, GeneratorExit):
             raise
         except BaseException as error:
             # Whatever else it is, including SystemExit, must not take the process down.
-            if self.is_open:
+            outcome = failure_of(error)
+            if outcome is None and self.is_open:
                 self._fail(Error(CODE_USER, _describe(error), _stack_of(error)))
         finally:
             self._is_main_over = True
@@ -298,7 +307,7 @@ class Attempt:
         if not self.is_open and not task.cancelled():
             task.exception()  # Mark it retrieved: nobody is left to look at it.
 
-    # -- bodies of steps -----------------------------------------------------------------------------
+    # -- bodies of steps --------------------------------------------------------------------------
 
     def _start_step(self, step: Step) -> None:
         if self._failure is not None:
@@ -312,12 +321,13 @@ class Attempt:
             result: Outcome = await step.execute(self.host.executor)
         except (KeyboardInterrupt, GeneratorExit):
             raise
-        except TerminalError as error:
-            result = Failure(error.code, error.message, error.metadata or None)
         except BaseException as error:
-            if self._steps.pop(step.completion_id, None) is not None:
-                self._on_step_failed(step, error)
-            return
+            failure = failure_of(error)
+            if failure is None:
+                if self._steps.pop(step.completion_id, None) is not None:
+                    self._on_step_failed(step, error)
+                return
+            result = failure
         if self._steps.pop(step.completion_id, None) is not None:
             self.machine.sys_propose(step.completion_id, result)
             self._schedule_tick()
@@ -355,7 +365,7 @@ class Attempt:
         for completion_id in list(self._steps):
             self.cancel_step(completion_id)
 
-    # -- the pump ----------------------------------------------------------------------------------
+    # -- the pump ---------------------------------------------------------------------------------
 
     def _pump(self) -> None:
         """Do what can be done while all user code waits. Called at any time."""
@@ -426,7 +436,7 @@ class Attempt:
         self._cancels_passed_on += 1
         machine.cancel_count -= 1
         for waiter in waiters:
-            waiter.on_failure(TerminalError("cancelled", code=_CANCELLED_CODE))
+            waiter.on_failure(Cancelled())
             if isinstance(waiter, DurableFuture):
                 waiter.release()
         return True
@@ -439,7 +449,7 @@ class Attempt:
             self._end(Suspended(), None)
         # Otherwise user code waits for something that is not durable: let it.
 
-    # -- sending -----------------------------------------------------------------------------------
+    # -- sending ----------------------------------------------------------------------------------
 
     def _schedule_tick(self) -> None:
         if not self._is_tick_scheduled:
@@ -467,7 +477,7 @@ class Attempt:
         else:
             self._outside.copy().run(call, *args)
 
-    # -- the end -----------------------------------------------------------------------------------
+    # -- the end ----------------------------------------------------------------------------------
 
     def _fail(self, error: Error) -> None:
         """Let the bodies that run end, so that what they cost is not lost; then fail."""
@@ -529,12 +539,15 @@ class Attempt:
     def _over(self) -> None:
         if self.is_counting:
             self.is_counting = False
+            if self.machine.differences:
+                _logger.debug(
+                    "the handler asks for other things than the journal has, which is allowed",
+                    extra={
+                        "invocation_id": self.machine.start.invocation_id,
+                        "differences": self.machine.differences,
+                    },
+                )
             self._call_outside(self._stream.on_closed, self._reason)
-
-
-def _decode_child_id(result: Result) -> str:
-    assert isinstance(result, ChildId)
-    return result.invocation_id
 
 
 def _describe(error: BaseException) -> str:

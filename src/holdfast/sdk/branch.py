@@ -11,11 +11,13 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import CodeType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from holdfast.domain.errors import UsageError
 
 if TYPE_CHECKING:
     from random import Random
@@ -77,7 +79,7 @@ place: ContextVar[Branch | Leaf | None] = ContextVar("holdfast_place", default=N
 
 
 @contextmanager
-def entered(branch: Branch) -> Iterator[None]:
+def entered(branch: Branch) -> Generator[None]:
     """Make `branch` the place of the running code."""
     token = place.set(branch)
     try:
@@ -86,7 +88,31 @@ def entered(branch: Branch) -> Iterator[None]:
         place.reset(token)
 
 
-# -- call sites ------------------------------------------------------------------------------------
+def raise_misplaced(what: str, found: Branch | Leaf | None) -> NoReturn:
+    """Refuse a durable call at a place that is no branch of its invocation."""
+    if isinstance(found, Leaf):
+        raise UsageError(
+            f"{what} inside step {found.step_name!r}: durable calls inside a step cannot be "
+            "recorded, because the step is recorded as one",
+            code="HF0501",
+            hint="Make the durable call in the handler, before or after the step, or split the "
+            "step.",
+        )
+    if found is None:
+        raise UsageError(
+            f"{what} outside of a handler",
+            code="HF0502",
+            hint="Use it in the handler's own tasks. Threads and callbacks of foreign threads do "
+            "not belong to them.",
+        )
+    raise UsageError(
+        f"{what} with the context of another invocation",
+        code="HF0502",
+        hint="Do not share a context between invocations; use hf.current().",
+    )
+
+
+# -- call sites -----------------------------------------------------------------------------------
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _ASYNCIO = os.path.dirname(os.path.abspath(asyncio.__file__)) + os.sep

@@ -7,11 +7,11 @@ came from. They begin at once, in program order, and return something to await.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from random import Random
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from holdfast.domain.errors import UsageError
 from holdfast.domain.ids import IdError, awakeable_id, parse_awakeable_id
@@ -21,16 +21,16 @@ from holdfast.domain.message import (
     OneWayCall,
     Outcome,
     Result,
-    StateKeys,
     Value,
 )
-from holdfast.sdk.branch import Branch, Leaf, call_site, entered, place
+from holdfast.sdk.branch import Branch, call_site, entered, place, raise_misplaced
 from holdfast.sdk.future import DONE, Awakeable, CallFuture, Done, DurableFuture
+from holdfast.sdk.handler import Handler, resolve_target
 from holdfast.sdk.machine import JournalMismatch
+from holdfast.sdk.result import decoder, nothing, optional, state_keys
 from holdfast.sdk.retry import Duration, RetryPolicy, milliseconds
 from holdfast.sdk.serde import Serde, SerdeError, return_annotation, serde_for
 from holdfast.sdk.step import Step
-from holdfast.sdk.handler import Handler, resolve_target
 
 if TYPE_CHECKING:
     from holdfast.sdk.attempt import Attempt
@@ -48,7 +48,7 @@ class Context:
     def __init__(self, attempt: Attempt) -> None:
         self._attempt = attempt
 
-    # -- who am I -----------------------------------------------------------------------------------
+    # -- who am I ---------------------------------------------------------------------------------
 
     @property
     def id(self) -> str:
@@ -83,13 +83,13 @@ class Context:
         """Whether recorded results are still being handed over. For logs; do not branch on it."""
         return self._attempt.machine.is_replaying
 
-    # -- steps --------------------------------------------------------------------------------------
+    # -- steps ------------------------------------------------------------------------------------
 
     @overload
     def run(
         self,
         name: str,
-        fn: Callable[..., Coroutine[Any, Any, T]],
+        fn: Callable[..., Awaitable[T]],
         /,
         *args: Any,
         retry: RetryPolicy | None = None,
@@ -151,9 +151,9 @@ class Context:
         """Sleep durably: seconds or years, without a process. `asyncio.sleep` does the same."""
         branch = self._branch("sleep")
         number = self._attempt.sleep(branch, name, milliseconds(delay, "delay"), call_site())
-        return self._expect(number, _nothing)
+        return self._expect(number, nothing)
 
-    # -- other invocations --------------------------------------------------------------------------
+    # -- other invocations ------------------------------------------------------------------------
 
     @overload
     def call(
@@ -251,9 +251,9 @@ class Context:
         except JournalMismatch as error:
             self._attempt.mismatch(error)
         future: CallFuture[Any] = CallFuture(
-            self._attempt, command.completion_id, _decoder(target.output)
+            self._attempt, command.completion_id, decoder(target.output)
         )
-        future._child_completion_id = command.invocation_id_completion_id
+        future.child_completion_id = command.invocation_id_completion_id
         self._attempt.machine.expect(command.completion_id, future)
         return future
 
@@ -355,9 +355,9 @@ class Context:
             number = self._attempt.machine.sys_attach(branch.path, key, invocation_id, site)
         except JournalMismatch as error:
             self._attempt.mismatch(error)
-        return self._expect(number, _decoder(serde_for(Any if type is None else type)))
+        return self._expect(number, decoder(serde_for(Any if type is None else type)))
 
-    # -- promises -----------------------------------------------------------------------------------
+    # -- promises ---------------------------------------------------------------------------------
 
     @overload
     def awakeable(self, type: type[T], name: str = "") -> Awakeable[T]: ...
@@ -376,7 +376,7 @@ class Context:
         machine = self._attempt.machine
         index = machine.sys_awakeable(branch.key("awakeable", name))
         future: Awakeable[Any] = Awakeable(
-            self._attempt, index, _decoder(serde_for(Any if type is None else type)), is_signal=True
+            self._attempt, index, decoder(serde_for(Any if type is None else type)), is_signal=True
         )
         future.id = awakeable_id(self.id, index)
         machine.expect_signal(index, future)
@@ -391,7 +391,7 @@ class Context:
         """Complete an awakeable with a failure: `TerminalError` where it is awaited."""
         return self._complete("reject", awakeable_id, Failure(code, reason))
 
-    # -- state --------------------------------------------------------------------------------------
+    # -- state ------------------------------------------------------------------------------------
 
     @overload
     def get(self, name: str, *, type: type[T]) -> DurableFuture[T | None]: ...
@@ -408,7 +408,7 @@ class Context:
             found = machine.sys_get(branch.path, key, name, call_site())
         except JournalMismatch as error:
             self._attempt.mismatch(error)
-        return self._answer(found, _optional(serde_for(Any if type is None else type)))
+        return self._answer(found, optional(serde_for(Any if type is None else type)))
 
     def keys(self) -> DurableFuture[list[str]]:
         """List the names of all state entries of this object, sorted."""
@@ -417,7 +417,7 @@ class Context:
             found = self._attempt.machine.sys_keys(branch.path, branch.key("keys"), call_site())
         except JournalMismatch as error:
             self._attempt.mismatch(error)
-        return self._answer(found, _state_keys)
+        return self._answer(found, state_keys)
 
     def set(self, name: str, value: object, *, type: Any = None) -> Done:
         """Write a state entry of this object. Done at once; awaiting it is optional."""
@@ -441,7 +441,7 @@ class Context:
         self._act(self._attempt.machine.sys_clear_all, branch.path, key, call_site())
         return DONE
 
-    # -- determinism --------------------------------------------------------------------------------
+    # -- determinism ------------------------------------------------------------------------------
 
     def now(self) -> datetime:
         """Return the time of the latest result that was handed over, in UTC: the same on replay."""
@@ -461,7 +461,7 @@ class Context:
         return uuid.UUID(int=self.random.getrandbits(128), version=4)
 
     @contextmanager
-    def scope(self, label: str) -> Iterator[None]:
+    def scope(self, label: str) -> Generator[None]:
         """Open a branch with a stable label for the operations inside.
 
         Use it where order is not stable but an id is, such as that of a tool call: keys of
@@ -471,15 +471,14 @@ class Context:
         with entered(branch.child(label)):
             yield
 
-    # -- details --------------------------------------------------------------------------------------
+    # -- details ----------------------------------------------------------------------------------
 
     def _branch(self, verb: str) -> Branch:
         branch = place.get()
         if type(branch) is Branch and branch.attempt is self._attempt:
-            if not self._attempt.is_open:
-                self._attempt.check_open()
+            self._attempt.check_open()
             return branch
-        _raise_misplaced(f"ctx.{verb}", branch)
+        raise_misplaced(f"ctx.{verb}", branch)
 
     def _state_branch(self, verb: str, *, is_write: bool) -> Branch:
         branch = self._branch(verb)
@@ -538,30 +537,7 @@ def current() -> Context:
     if type(branch) is Branch and branch.attempt is not None:
         branch.attempt.check_open()
         return branch.attempt.context
-    _raise_misplaced("hf.current()", branch)
-
-
-def _raise_misplaced(what: str, found: Branch | Leaf | None) -> NoReturn:
-    if isinstance(found, Leaf):
-        raise UsageError(
-            f"{what} inside step {found.step_name!r}: durable calls inside a step cannot be "
-            "recorded, because the step is recorded as one",
-            code="HF0501",
-            hint="Make the durable call in the handler, before or after the step, or split the "
-            "step.",
-        )
-    if found is None:
-        raise UsageError(
-            f"{what} outside of a handler",
-            code="HF0502",
-            hint="Use it in the handler's own tasks. Threads and callbacks of foreign threads do "
-            "not belong to them.",
-        )
-    raise UsageError(
-        f"{what} with the context of another invocation",
-        code="HF0502",
-        hint="Do not share a context between invocations; use hf.current().",
-    )
+    raise_misplaced("hf.current()", branch)
 
 
 def _header_pairs(headers: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
@@ -578,26 +554,3 @@ def _encode(serde: Serde[Any], value: object, what: str) -> bytes:
         return serde.encode(value)
     except SerdeError as error:
         raise SerdeError(f"{what} cannot be recorded: {error.message}", hint=error.hint) from error
-
-
-def _decoder(serde: Serde[T]) -> Callable[[Any], T]:
-    def decode(result: Result) -> T:
-        return serde.decode(result.content if isinstance(result, Value) else b"")
-
-    return decode
-
-
-def _optional(serde: Serde[T]) -> Callable[[Any], T | None]:
-    def decode(result: Result) -> T | None:
-        return serde.decode(result.content) if isinstance(result, Value) else None
-
-    return decode
-
-
-def _state_keys(result: Result) -> list[str]:
-    assert isinstance(result, StateKeys)
-    return list(result.keys)
-
-
-def _nothing(_: object) -> None:
-    return None

@@ -2,8 +2,8 @@
 
 A `DurableFuture` is an `asyncio.Future`: its operation began when it was made, in program order.
 Type checkers also see a coroutine, and the task factory of `sdk.loop` takes it like one, so that
-`TaskGroup.create_task(ctx.run(…))` works. It is deliberately no coroutine at run time: `asyncio.wait`
-refuses those. Do not add `send`, `throw` and `close`: they would make it one.
+`TaskGroup.create_task(ctx.run(…))` works. It is deliberately no coroutine at run time, because
+`asyncio.wait` refuses those. Do not add `send`, `throw` and `close`: they would make it one.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import asyncio
 from collections.abc import Callable, Coroutine, Generator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from holdfast.domain.errors import TerminalError
 from holdfast.domain.message import Failure, Result
+from holdfast.sdk.result import error_of
 
 if TYPE_CHECKING:
     import contextvars
@@ -75,7 +75,7 @@ class DurableFuture(_Base[T]):
         if self.done():
             return
         if type(result) is Failure:
-            self.on_failure(_error_of(result))
+            self.on_failure(error_of(result))
             return
         try:
             value = self._decode(result)
@@ -114,14 +114,15 @@ class DurableFuture(_Base[T]):
 class CallFuture(DurableFuture[T]):
     """The result of `ctx.call`."""
 
-    _child_completion_id: int
+    child_completion_id: int
+    """Of the id of the called invocation."""
     _invocation_id: DurableFuture[str] | None = None
 
     @property
     def invocation_id(self) -> DurableFuture[str]:
         """Id of the called invocation; await it."""
         if self._invocation_id is None:
-            self._invocation_id = self._attempt.child_id(self._child_completion_id)
+            self._invocation_id = self._attempt.child_id(self.child_completion_id)
         return self._invocation_id
 
 
@@ -196,8 +197,8 @@ class DurableTimer:
     def _sleeper(self) -> asyncio.Future[Any] | None:
         # `asyncio.sleep` is a timer with this callback and the future that it awaits.
         if self._args and getattr(self._callback, "__name__", "") == _SLEEP_CALLBACK:
-            future = self._args[0]
-            return future if isinstance(future, asyncio.Future) else None
+            future: Any = self._args[0]
+            return future if asyncio.isfuture(future) else None
         return None
 
 
@@ -218,7 +219,3 @@ class Done:
 
 
 DONE = Done()
-
-
-def _error_of(failure: Failure) -> TerminalError:
-    return TerminalError(failure.message, code=failure.code, metadata=failure.metadata)

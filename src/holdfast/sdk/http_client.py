@@ -1,5 +1,7 @@
-"""Clients over HTTP/1.1 with keep-alive: standard library for the synchronous one, asyncio streams
-and `httptools` for the other, so that thousands of calls can wait at once.
+"""Clients over HTTP/1.1 with keep-alive.
+
+The synchronous one is the standard library's. The other is made of asyncio streams and `httptools`,
+so that thousands of calls can wait at once.
 
 A request that fails on a connection that was idle is repeated on a new one only if that is safe: a
 GET, or one with an idempotency key.
@@ -12,10 +14,10 @@ import contextlib
 import http.client
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 from urllib.parse import quote, urlsplit
 
 import httptools
@@ -83,7 +85,7 @@ class _Request:
 @dataclass(slots=True)
 class _Response:
     status: int = 0
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict[str, str])
     """By lower-case name."""
     body: bytes = b""
 
@@ -119,11 +121,11 @@ class _Routes:
         if response.headers.get("x-restate-error-source") == "invocation":
             body = _json_of(response.body)
             code = body.get("code", response.status)
-            metadata = body.get("metadata")
+            metadata: Any = body.get("metadata")
             failure = Failure(
                 code if isinstance(code, int) else response.status,
                 str(body.get("message", "")),
-                metadata if isinstance(metadata, dict) else None,
+                cast("dict[str, str]", metadata) if isinstance(metadata, dict) else None,
             )
             return Reply(result=failure, invocation_id=invocation_id)
         if response.status == _HTTP_NOT_READY and exchange.verb == "output":
@@ -169,7 +171,7 @@ def _json_of(body: bytes) -> dict[str, Any]:
         value = msgspec.json.decode(body)
     except msgspec.DecodeError:
         value = None
-    return value if isinstance(value, dict) else {}
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
 def _raise_error(exchange: Exchange, response: _Response) -> NoReturn:
@@ -201,7 +203,7 @@ def _unreachable(origin: _Origin, error: BaseException) -> TransportError:
     )
 
 
-# -- synchronous -----------------------------------------------------------------------------------
+# -- synchronous ----------------------------------------------------------------------------------
 
 
 class SyncClient(SyncClientBase):
@@ -274,7 +276,7 @@ class SyncClient(SyncClientBase):
         return http.client.HTTPConnection(origin.host, origin.port), False
 
 
-# -- asynchronous ----------------------------------------------------------------------------------
+# -- asynchronous ---------------------------------------------------------------------------------
 
 
 class _Connection:
@@ -397,7 +399,7 @@ async def _connect(origin: _Origin) -> _Connection:
 
 
 @contextlib.contextmanager
-def _closed_on_error(connection: _Connection) -> Iterator[None]:
+def _closed_on_error(connection: _Connection) -> Generator[None]:
     try:
         yield
     except BaseException:

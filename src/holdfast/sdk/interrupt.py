@@ -1,12 +1,15 @@
-"""What ends an attempt while user code is still waiting.
+"""What is raised at awaits when an attempt ends, or when its invocation is cancelled.
 
-Both derive from `BaseException`, so that an `except Exception` in user code, or in a framework,
-does not swallow them.
+Interrupts derive from `BaseException`, so that an `except Exception` in user code, or in a
+framework, does not swallow them.
 """
 
 from __future__ import annotations
 
 import asyncio
+from typing import Any
+
+from holdfast.domain.errors import TerminalError
 
 
 class Interrupt(BaseException):
@@ -34,15 +37,24 @@ class Aborted(Interrupt):
         )
 
 
+class Cancelled(TerminalError):
+    """How a cancellation of the invocation is raised where it waits."""
+
+    def __init__(self) -> None:
+        super().__init__("cancelled", code=409)
+
+
 ENDED = "the attempt has ended"
 """Message of cancellations that clean up after an attempt."""
 
 
-def is_aftermath(error: object) -> bool:
-    """Return whether an exception only says that an attempt has ended: nobody needs to see it."""
-    if isinstance(error, BaseExceptionGroup):
-        group: BaseExceptionGroup[BaseException] = error
-        return all(is_aftermath(inner) for inner in group.exceptions)
+def is_aftermath(error: Any) -> bool:
+    """Return whether an exception only says that its attempt ends: then nobody needs to see it.
+
+    Tasks that nobody awaits any more would otherwise be reported by the event loop.
+    """
+    if issubclass(type(error), BaseExceptionGroup):
+        return all(map(is_aftermath, error.exceptions))
     if isinstance(error, asyncio.CancelledError):
         return error.args == (ENDED,)
-    return isinstance(error, Interrupt)
+    return isinstance(error, Interrupt | Cancelled)

@@ -21,7 +21,7 @@ import asyncio
 import contextvars
 import sys
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from holdfast.sdk.branch import Branch, place
 from holdfast.sdk.future import DurableFuture
@@ -189,7 +189,7 @@ class Hooks:
         branch = place.get() if context is None else context.get(place)
         is_future = isinstance(coro, DurableFuture)
         if is_future:
-            coro = _await(coro)
+            coro = _await(cast("DurableFuture[Any]", coro))
         attempt = None if branch is None else branch.attempt
         if attempt is None or not attempt.is_counting:
             return self._make_task(loop, coro, kwargs)
@@ -223,7 +223,9 @@ class Hooks:
             context.run(place.set, parent.child(_label(coro)))
         kwargs = {**kwargs, "context": context}
         if self._factory_before is None:
-            task: asyncio.Future[Any] = BranchTask(attempt.next_seed(), coro, loop=self._loop, **kwargs)
+            task: asyncio.Future[Any] = BranchTask(
+                attempt.next_seed(), coro, loop=self._loop, **kwargs
+            )
         else:
             task = self._factory_before(self._loop, coro, **kwargs)
         attempt.add_task(task)
@@ -254,7 +256,7 @@ async def _await(future: DurableFuture[Any]) -> Any:
 def _nothing() -> None: ...
 
 
-# -- children ----------------------------------------------------------------------------
+# -- children -------------------------------------------------------------------------------------
 
 _AS_COMPLETED = {
     code
@@ -287,8 +289,8 @@ def _siblings_in_as_completed(coro: Any) -> list[Any]:
     else:
         return []
     values = frame.f_locals
-    given: object = values["fs"] if "fs" in values else values["aws"]
-    if not isinstance(given, list | tuple):
+    given: Any = values["fs"] if "fs" in values else values["aws"]
+    if not issubclass(type(given), list | tuple):
         return []
     coros = [item for item in dict.fromkeys(given) if not asyncio.isfuture(item)]
     return coros if any(item is coro for item in coros) else []

@@ -179,7 +179,7 @@ class Machine:
         self.replay_left = len(self._notifications)
         self._next_completion_id = last_id + 1
 
-    # -- facts -----------------------------------------------------------------------------------
+    # -- facts ------------------------------------------------------------------------------------
 
     @property
     def is_replaying(self) -> bool:
@@ -190,7 +190,7 @@ class Machine:
         """Return the id of a called invocation if its turn has come."""
         return self._child_ids.get(completion_id)
 
-    # -- notifications ---------------------------------------------------------------------------
+    # -- notifications ----------------------------------------------------------------------------
 
     def feed(self, notifications: Iterable[Notification]) -> None:
         """Put live notifications behind those that have not had their turn."""
@@ -202,27 +202,22 @@ class Machine:
         return bool(self._notifications)
 
     def take(self) -> Arrival | None:
-        """Return the next notification that somebody waits for.
+        """Give the next notification its turn. Returns None if nobody waits for it.
 
-        Call only when all user code waits. Returns None at the end of the queue, and right after a
-        cancellation, so that the shell can act on it before anything else is handed over.
+        Call only when all user code waits, and look at `cancel_count` before each call: it is one
+        of the things that may have arrived.
         """
-        while self._notifications:
-            notification = self._notifications.popleft()
-            if self.replay_left:
-                self.replay_left -= 1
-            if notification.at_ms > self.now_ms:
-                self.now_ms = notification.at_ms
-            if isinstance(notification, Completion):
-                arrival = self._take_completion(notification)
-            elif notification.index == SIGNAL_CANCEL:
-                self.cancel_count += 1
-                return None
-            else:
-                arrival = self._take_signal(notification)
-            if arrival is not None:
-                return arrival
-        return None
+        notification = self._notifications.popleft()
+        if self.replay_left:
+            self.replay_left -= 1
+        if notification.at_ms > self.now_ms:
+            self.now_ms = notification.at_ms
+        if isinstance(notification, Completion):
+            return self._take_completion(notification)
+        if notification.index == SIGNAL_CANCEL:
+            self.cancel_count += 1
+            return None
+        return self._take_signal(notification)
 
     def _take_completion(self, completion: Completion) -> Arrival | None:
         number, result = completion.completion_id, completion.result
@@ -285,7 +280,7 @@ class Machine:
         self._signals_waiting.clear()
         return waiters
 
-    # -- operations: all return what is needed to wait ---------------------------------------------
+    # -- operations: all return what is needed to wait --------------------------------------------
 
     def sys_run(self, path: str, key: str, name: str, site: str) -> tuple[int, int]:
         """A step. Returns (completion id, command index).
@@ -452,7 +447,7 @@ class Machine:
             name = call_key.replace("/", "|")
             self.sys_cancel(path, f"{path}/cancel:{name}#0", self._child_ids[child], "")
 
-    # -- endings -----------------------------------------------------------------------------------
+    # -- endings ----------------------------------------------------------------------------------
 
     def sys_output(self, result: Outcome) -> None:
         """The invocation's outcome, and the end. A recorded Output is not repeated.
@@ -477,7 +472,7 @@ class Machine:
             completions |= {c for c, _ in self._calls.values() if c not in self._child_ids}
         return Suspension(tuple(sorted(completions)), tuple(sorted({SIGNAL_CANCEL} | signals)))
 
-    # -- matching ----------------------------------------------------------------------------------
+    # -- matching ---------------------------------------------------------------------------------
 
     def _claim(
         self, path: str, key: str, kind: str, name: str, site: str, types: _Types[C]

@@ -31,7 +31,7 @@ class SerdeError(UsageError):
 
 
 class Serde(Generic[T]):
-    """Both directions for one type. Subclass it for a format of your own, and pass it as `type=`."""
+    """Both directions for one type. Subclass it for another format, and pass it as `type=`."""
 
     content_type: str = JSON
 
@@ -65,7 +65,7 @@ class BytesSerde(Serde[bytes]):
         """See `Serde`."""
         if value is None:
             return b""
-        if not isinstance(value, bytes | bytearray | memoryview):
+        if not _is_bytes(value):
             raise SerdeError(f"expected bytes, found {_name(type(value))}")
         return bytes(value)
 
@@ -81,7 +81,7 @@ class UntypedSerde(Serde[Any]):
         """See `Serde`."""
         if value is None:
             return b""
-        if isinstance(value, bytes | bytearray | memoryview) or _is_structured(value):
+        if _is_bytes(value) or _is_structured(value):
             raise SerdeError(
                 f"a {_name(type(value))} without a type would come back as something else",
                 hint="Annotate the return type of the function, or pass type=.",
@@ -182,8 +182,8 @@ def serde_for(annotation: Any) -> Serde[Any]:
 
 
 def _make_serde(annotation: Any) -> Serde[Any]:
-    if isinstance(annotation, Serde):
-        return annotation
+    if issubclass(type(annotation), Serde):
+        return cast("Serde[Any]", annotation)
     if annotation in (Any, object) or isinstance(annotation, TypeVar):
         return _untyped
     if annotation in (bytes, bytearray, memoryview):
@@ -194,27 +194,36 @@ def _make_serde(annotation: Any) -> Serde[Any]:
         msgspec.json.schema(annotation)  # Fails for what msgspec cannot read, at any depth.
         return MsgspecSerde(annotation)
     except Exception as error:
-        if importlib.util.find_spec("pydantic") is not None:
-            try:
-                return PydanticSerde(annotation)
-            except Exception:
-                pass
+        serde = _pydantic_serde(annotation)
+        if serde is not None:
+            return serde
+        why = str(error).partition("\n")[0]
         raise UsageError(
-            f"There is no JSON for the type {_name(annotation)}: {error}",
+            f"There is no JSON for the type {_name(annotation)}: {why}",
             code="HF0504",
             hint="Use plain types, a dataclass, a TypedDict, a pydantic model or a msgspec Struct.",
         ) from error
+
+
+def _pydantic_serde(annotation: Any) -> Serde[Any] | None:
+    """Try what msgspec cannot do, such as paths, with pydantic if it is there."""
+    if importlib.util.find_spec("pydantic") is None:
+        return None
+    try:
+        serde: PydanticSerde[Any] = PydanticSerde(annotation)
+        serde.schema()  # Fails for what has no JSON, such as functions.
+        return serde
+    except Exception:
+        return None
 
 
 def return_annotation(function: Callable[..., Any]) -> Any:
     """Return the annotated result type of a function, or `Any`."""
     while (inner := getattr(function, "func", None)) is not None:  # functools.partial
         function = inner
-    annotations = getattr(function, "__annotations__", None)
-    if annotations is None:
-        call = getattr(type(function), "__call__", None)
-        annotations = getattr(call, "__annotations__", None) or {}
-        function = call or function
+    if not hasattr(function, "__annotations__"):
+        function = type(function).__call__
+    annotations: dict[str, Any] = getattr(function, "__annotations__", {})
     annotation = annotations.get("return", Any)
     if isinstance(annotation, str) or typing.get_args(annotation):
         try:
@@ -236,7 +245,7 @@ def _return_hint(function: Any) -> Any:
 _return_hints: dict[Any, Any] = {}
 
 
-# -- details ---------------------------------------------------------------------------------------
+# -- details --------------------------------------------------------------------------------------
 
 
 def _hook(value: Any) -> Any:
@@ -264,7 +273,10 @@ def _decode_json(decoder: msgspec.json.Decoder[T], content: bytes) -> T:
     try:
         return decoder.decode(content)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise SerdeError(str(error)) from error
+        text = str(error)
+        if isinstance(error, msgspec.ValidationError) and " - at `" not in text:
+            text += " - at `$`"
+        raise SerdeError(text) from error
 
 
 def _absent(annotation: Any, is_none_allowed: bool) -> None:
@@ -283,6 +295,10 @@ def _allows_none(annotation: Any) -> bool:
     return False
 
 
+def _is_bytes(value: Any) -> bool:
+    return isinstance(value, bytes | bytearray | memoryview)
+
+
 def _is_structured(value: Any) -> bool:
     return (
         isinstance(value, msgspec.Struct)
@@ -291,11 +307,15 @@ def _is_structured(value: Any) -> bool:
     )
 
 
+def _is_class(annotation: Any) -> bool:
+    return isinstance(annotation, type) and typing.get_origin(annotation) is None
+
+
 def _needs_pydantic(annotation: Any, seen: set[int]) -> bool:
     if id(annotation) in seen:
         return False
     seen.add(id(annotation))
-    if isinstance(annotation, type) and typing.get_origin(annotation) is None:
+    if _is_class(annotation):
         if hasattr(annotation, "__get_pydantic_core_schema__") or hasattr(
             annotation, "__pydantic_validator__"
         ):
@@ -332,9 +352,9 @@ def _find_culprit(value: Any, path: str, depth: int) -> tuple[str, Any] | None:
 
 
 def _parts(value: Any) -> list[tuple[Any, str]]:
-    if isinstance(value, dict):
+    if issubclass(type(value), dict):
         return [(inner, f".{key}") for key, inner in value.items()]
-    if isinstance(value, list | tuple):
+    if issubclass(type(value), list | tuple):
         return [(inner, f"[{index}]") for index, inner in enumerate(value)]
     names: list[str] = list(getattr(value, "__struct_fields__", ()))
     if not names and dataclasses.is_dataclass(value) and not isinstance(value, type):
