@@ -20,7 +20,7 @@ from typing import Any, Self, TypeVar
 
 T = TypeVar("T")
 
-PATIENCE_S = 60.0
+PATIENCE_S = float(os.environ.get("E2E_PATIENCE_S", "60"))
 """After that long a condition will not come true any more, however slow the machine."""
 
 APPS = Path(__file__).parent / "apps"
@@ -89,6 +89,10 @@ class Command:
         return self._process.pid
 
     @property
+    def name(self) -> str:
+        return self._log.name
+
+    @property
     def text(self) -> str:
         """What it has written so far."""
         return self._log.read_text(errors="replace")
@@ -147,6 +151,11 @@ class Answer:
     def json(self) -> Any:
         return json.loads(self.body)
 
+    def error_code(self) -> str:
+        """Return the stable code of an error, empty if there is none."""
+        body = self.json() if self.body else None
+        return str(body.get("error_code", "")) if isinstance(body, dict) else ""
+
     def ok(self) -> Any:
         """Return the JSON of an answer that must be good."""
         assert 200 <= self.status < 300, f"{self.status} {self.body!r}"
@@ -201,9 +210,9 @@ class Holdfast:
     ) -> None:
         for command in reversed(self._started):
             command.close()
-        if error is not None:
-            for command in self._started[-4:]:
-                print(f"--- {command._log.name}\n{command.text[-6000:]}")
+        # Pytest shows it when the test has failed.
+        for command in self._started[-4:]:
+            print(f"--- {command.name}\n{command.text[-6000:]}")
 
     # -- processes --------------------------------------------------------------------------------
 

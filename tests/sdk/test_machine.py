@@ -145,8 +145,8 @@ def test_a_new_operation_before_recorded_ones_is_a_mismatch() -> None:
         "Journal mismatch in inv_1, branch: the handler itself.\n"
         "  recorded:  run 'fetch weather' at app.py:10 run\n"
         "  attempted: run 'get weather' at app.py:10 run\n"
-        "The handler changed under a running invocation. Register a new deployment, or restart it "
-        "as new; a renamed step must keep its old name for open runs. [HF0570]"
+        "The handler changed under a running invocation. Give steps and the functions of tasks "
+        "their old names back, or kill this invocation and call the handler again. [HF0570]"
     )
 
 

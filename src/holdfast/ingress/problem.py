@@ -63,7 +63,14 @@ def error_response(error: HoldfastError) -> Response:
 
 def failure_response(invocation_id: str, failure: Failure) -> Response:
     """Return the response for an invocation that ended with a terminal failure."""
-    body = _Body(failure.code, failure.message, "invocation", metadata=failure.metadata or None)
+    metadata = failure.metadata or {}
+    body = _Body(
+        failure.code,
+        failure.message,
+        "invocation",
+        error_code=metadata.get("error_code", ""),
+        metadata=metadata or None,
+    )
     headers: Headers = [
         JSON_HEADER,
         (b"x-restate-id", invocation_id.encode()),

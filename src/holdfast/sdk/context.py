@@ -218,7 +218,7 @@ class Context:
         """Invoke a handler durably; await the result.
 
         Cancelling the future does not cancel the other invocation: see `cancel`. When this
-        invocation is cancelled, those it waits for are cancelled first.
+        invocation is cancelled, those it waits for are told first; they end in their own time.
 
         Args:
             handler: The handler, or `"Service/handler"`.

@@ -25,6 +25,7 @@ O = TypeVar("O")  # noqa: E741
 _HANDLER_NAME = re.compile(r"([a-zA-Z]|_[a-zA-Z0-9])[a-zA-Z0-9_]*")
 
 _BAD_INPUT_CODE = 400
+_BAD_INPUT = "HF0508"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +110,9 @@ class Handler(Generic[I, O]):
                 arg = input.decode(request.value.content)
             except SerdeError as error:
                 raise TerminalError(
-                    f"Bad input for {self}: {error.message}", code=_BAD_INPUT_CODE
+                    f"Bad input for {self}: {error.message} [{_BAD_INPUT}]",
+                    code=_BAD_INPUT_CODE,
+                    metadata={"error_code": _BAD_INPUT},
                 ) from error
             result = await self.fn(ctx, arg)
         else:

@@ -507,8 +507,8 @@ class Machine:
             f"Journal mismatch in {self.start.invocation_id}, branch: {branch}.\n"
             f"  recorded:  {_describe_command(recorded)}\n"
             f"  attempted: {attempted}\n"
-            "The handler changed under a running invocation. Register a new deployment, or restart "
-            "it as new; a renamed step must keep its old name for open runs."
+            "The handler changed under a running invocation. Give steps and the functions of tasks "
+            "their old names back, or kill this invocation and call the handler again."
         )
 
     def _allocate(self) -> int:

@@ -15,7 +15,7 @@ from typing import Any
 import uvicorn
 
 from holdfast.admin.app import create_admin_app
-from holdfast.domain.errors import UsageError
+from holdfast.domain.errors import HoldfastError, UsageError
 from holdfast.ingress.app import create_ingress_app
 from holdfast.protocol.frame import PATH
 from holdfast.server.clock import SystemClock
@@ -154,7 +154,14 @@ class Server:
         await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
         if self._fatal.done():
-            raise self._fatal.result()
+            error = self._fatal.result()
+            if isinstance(error, HoldfastError):
+                raise error
+            raise HoldfastError(
+                f"The server cannot go on after an internal error: {error!r}.",
+                hint="Nothing that was acknowledged is lost. Start it again; this is a bug in"
+                " Holdfast, and the log has the details.",
+            ) from error
 
     def _on_fatal(self, error: BaseException) -> None:
         if self._fatal is not None and not self._fatal.done():

@@ -148,9 +148,12 @@ class Host:
 
     def _on_partition_stopped(self, partition: Partition, error: BaseException) -> None:
         _log.error(
-            "partition %s has stopped: %s", partition.index, error,
+            "partition %s has stopped: %s",
+            partition.index,
+            error,
+            exc_info=error,
             extra={"partition_id": partition.index, "epoch": partition.epoch},
-        )  # fmt: skip
+        )
         if self._on_fatal is not None:
             self._on_fatal(error)
 

@@ -11,8 +11,10 @@ import holdfast as hf
 
 MAIN, BRANCH, OBJECT, TAIL = 8, 6, 2, 8
 
-agent = hf.Service("Thirty")
-account = hf.VirtualObject("Account")
+# Every death of the worker counts as a failed attempt: the default would wait ever longer.
+retry = hf.RetryPolicy(initial_interval=0.05, max_interval=0.2, max_attempts=None)
+agent = hf.Service("Thirty", retry=retry)
+account = hf.VirtualObject("Account", retry=retry)
 
 
 async def work(run: str, branch: str, index: int) -> int:

@@ -1,0 +1,192 @@
+"""Runs every example: its commands as they are printed, and its handlers embedded."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import holdfast as hf
+
+from ..e2e.harness import Holdfast
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+NAMES = sorted(path.stem for path in EXAMPLES.glob("*.py"))
+
+
+def docstring(name: str) -> str:
+    text = ast.get_docstring(ast.parse((EXAMPLES / f"{name}.py").read_text()))
+    assert text is not None
+    return text
+
+
+def commands(name: str) -> list[str]:
+    """Return the curl commands of a docstring."""
+    found = [line.strip() for line in docstring(name).splitlines() if line.startswith("    curl ")]
+    assert found
+    return found
+
+
+@contextmanager
+def served(name: str, folder: Path) -> Iterator[Holdfast]:
+    with Holdfast(folder, f"{EXAMPLES / f'{name}.py'}:app") as holdfast:
+        holdfast.dev("--no-reload")
+        yield holdfast
+
+
+def curl(holdfast: Holdfast, command: str, **variables: str) -> Any:
+    """Run a command as a shell would, at the address of the server of this test."""
+    assert shutil.which("curl"), "these tests need curl"
+    text = command.replace("localhost:8080", holdfast.ingress)
+    assert text != command
+    done = subprocess.run(
+        ["sh", "-c", f"{text} --silent --show-error --fail-with-body --noproxy '*'"],
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, f"{text}: {done.stdout} {done.stderr}"
+    return json.loads(done.stdout) if done.stdout else None
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_example_is_short_and_says_how_to_run_it(name: str) -> None:
+    assert len((EXAMPLES / f"{name}.py").read_text().splitlines()) <= 50
+    assert f"    holdfast dev examples/{name}.py:app" in docstring(name)
+    assert commands(name)
+
+
+def test_no_example_is_forgotten() -> None:
+    assert NAMES == ["approval", "counter", "hello", "parallel", "weather_agent"]
+
+
+# -- the commands --------------------------------------------------------------------------------
+
+
+def test_commands_of_hello(tmp_path: Path) -> None:
+    call, idempotent, send = commands("hello")
+    with served("hello", tmp_path) as holdfast:
+        assert re.fullmatch(r"Hello Ada, it is \d\d:\d\d", curl(holdfast, call))
+        first = curl(holdfast, idempotent)
+        assert curl(holdfast, idempotent) == first
+        sent = curl(holdfast, send)
+        assert sent["status"] == "Accepted"
+        assert holdfast.attach(sent["invocationId"]).ok().startswith("Hello Grace")
+        assert len(holdfast.invocations()) == 3
+
+
+def test_commands_of_counter(tmp_path: Path) -> None:
+    with served("counter", tmp_path) as holdfast:
+        assert [curl(holdfast, each) for each in commands("counter")] == [3, 7, 7, None]
+        assert curl(holdfast, commands("counter")[2]) == 0
+
+
+def test_commands_of_approval(tmp_path: Path) -> None:
+    claim, resolve, attach = commands("approval")
+    with served("approval", tmp_path) as holdfast:
+        invocation_id = curl(holdfast, claim)["invocationId"]
+        dev = holdfast.current("dev")
+        dev.until("To decide: sign_1")
+        shown = re.search(r"Ada wants 120.00 euros. To decide: (\S+)", dev.text)
+        assert shown is not None
+        ids = {"AWAKEABLE_ID": shown.group(1), "INVOCATION_ID": invocation_id}
+        # Nobody has to be there while it waits.
+        assert dev.terminate() == 0
+        holdfast.dev("--no-reload")
+        curl(holdfast, resolve, **ids)
+        assert curl(holdfast, attach, **ids) == "Ada gets 120.00 euros"
+
+
+def test_commands_of_parallel(tmp_path: Path) -> None:
+    with served("parallel", tmp_path) as holdfast:
+        answers = [curl(holdfast, each) for each in commands("parallel")]
+    assert answers == [{"tea": 3, "coffee": 6, "cocoa": 5}, "in time", "too slow"]
+
+
+def test_commands_of_weather_agent(tmp_path: Path) -> None:
+    with served("weather_agent", tmp_path) as holdfast:
+        (ask,) = commands("weather_agent")
+        assert curl(holdfast, ask) == "It is sunny in Oslo."
+        (row,) = holdfast.invocations()
+        steps = [e["name"] for e in holdfast.journal(row["id"]) if e["kind"] == "Command: Run"]
+        assert steps == ["model call", "get_weather", "model call"]
+
+
+# -- embedded ------------------------------------------------------------------------------------
+
+
+def load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"example_{name}", EXAMPLES / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+async def test_embedded_hello_and_counter(tmp_path: Path) -> None:
+    hello, counter = load("hello"), load("counter")
+    store = f"sqlite:{tmp_path / 'a.db'}"
+    async with hf.embedded(hello.app, store=store) as client:
+        assert (await client.call(hello.greet, "Ada")).startswith("Hello Ada, it is ")
+    store = f"sqlite:{tmp_path / 'b.db'}"
+    async with hf.embedded(counter.app, store=store) as client:
+        values = await asyncio.gather(*(client.call(counter.add, 1, key="a") for _ in range(20)))
+        assert sorted(values) == list(range(1, 21))
+        await client.call(counter.reset, key="b")
+        assert await client.call(counter.value, key="a") == 20
+    async with hf.embedded(counter.app, store=store) as client:
+        assert await client.call(counter.value, key="a") == 20
+
+
+async def test_embedded_parallel(tmp_path: Path) -> None:
+    parallel = load("parallel")
+    async with hf.embedded(parallel.app, store=f"sqlite:{tmp_path / 'a.db'}") as client:
+        assert await client.call(parallel.compare, ["a", "bc"]) == {"a": 1, "bc": 2}
+        assert await client.call(parallel.hurry, 0.01) == "in time"
+        assert await client.call(parallel.hurry, 60) == "too slow"
+
+
+@pytest.mark.parametrize("is_approved", [True, False])
+async def test_embedded_approval(
+    is_approved: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    approval = load("approval")
+    store = f"sqlite:{tmp_path / 'a.db'}"
+    printed = ""
+    async with hf.embedded(approval.app, store=store) as client:
+        sent = await client.send(approval.claim, approval.Claim("Ada", 5))
+        async with asyncio.timeout(30):
+            while "To decide" not in printed:
+                await asyncio.sleep(0.005)
+                printed += capsys.readouterr().out
+    async with hf.embedded(approval.app, store=store) as client:
+        await client.resolve(printed.split()[-1], is_approved)
+        outcome = await client.attach(sent.invocation_id, type=str)
+    assert outcome == ("Ada gets 5.00 euros" if is_approved else "Ada gets nothing")
+
+
+async def test_embedded_weather_agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    weather = load("weather_agent")
+    try:
+        async with hf.embedded(weather.app, store=f"sqlite:{tmp_path / 'a.db'}") as client:
+            answer = await client.call(weather.ask, "How is the weather in Rome?")
+    finally:
+        weather.model.close()
+        await weather.provider.aclose()
+    assert answer == "It is sunny in Rome."
