@@ -117,7 +117,8 @@ class Harness:
             try:
                 return apply(view, record, stamp)
             except Missing as missing:
-                view.facts[missing.key] = self._load(missing.key)
+                for key in missing.keys:
+                    view.facts[key] = self._load(key)
 
     def _load(self, key: Any) -> Any:
         match key:

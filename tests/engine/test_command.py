@@ -32,7 +32,7 @@ from holdfast.domain.message import (
 )
 from holdfast.domain.target import HandlerKind
 from holdfast.engine.decision import Forward, RegisterTimer, SendOutbox, StartAttempt
-from holdfast.engine.record import CompletionSent, Inbound, KillRequested
+from holdfast.engine.record import CompletionSent, Expired, Inbound, KillRequested
 from holdfast.engine.row import Sink, Status, Table
 from tests.engine.harness import NOW_MS, Harness
 
@@ -90,6 +90,32 @@ def test_a_key_must_fit_the_service(kind: HandlerKind, key: str | None) -> None:
     caller = engine.invoke()
     engine.sent(caller, call(key=key))
     assert engine.status(caller) is Status.BACKING_OFF
+
+
+def test_the_answer_for_an_earlier_life_of_the_caller_is_not_heard() -> None:
+    engine = Harness()
+    engine.serve("Callee", "run")
+    caller = engine.invoke("Caller", "go", idempotency_key="k")
+    engine.sent(caller, call())
+    (child,) = [i for (t, i) in _invocations(engine) if t == "Callee"]
+    engine.sent(caller, Output(Value()), End())
+    engine.now_ms += 5000
+    engine.apply(Expired(caller))
+    engine.invoke("Caller", "go", invocation_id=caller, idempotency_key="k")
+    engine.sent(child, Output(Value(b"old")), End())
+    assert engine.journal(caller) == [Input(Value(b"1"))]
+
+
+def test_a_child_starts_after_its_commit_unless_a_key_names_it() -> None:
+    engine = Harness()
+    engine.serve("Callee", "run")
+    caller = engine.invoke("Caller", "go")
+    engine.sent(caller, call())
+    (start,) = engine.acted(StartAttempt)
+    assert start.entries is None
+    engine.sent(caller, call(idempotency_key="pay-1"))
+    (start,) = engine.acted(StartAttempt)
+    assert start.entries is not None
 
 
 def test_an_idempotent_call_joins_the_invocation_that_exists() -> None:
@@ -265,6 +291,6 @@ def test_messages_to_another_partition_go_through_the_outbox_once() -> None:
     assert len(there.acted(StartAttempt)) == 0, "the second delivery is dropped"
     there.sent(child, Output(Value(b"3")), End())
     (answer,) = there.acted(SendOutbox)
-    assert answer.message == CompletionSent(Sink(caller, 2, KIND_CALL), Value(b"3"))
+    assert answer.message == CompletionSent(Sink(caller, 2, KIND_CALL, NOW_MS), Value(b"3"))
     here.apply(Inbound(1, answer.sequence, answer.message))
     assert here.journal(caller)[-1] == Completion(KIND_CALL, 2, Value(b"3"), NOW_MS)

@@ -221,7 +221,7 @@ def test_a_delay_chosen_by_the_handler_is_exact_and_does_not_count() -> None:
     engine = Harness()
     invocation = engine.invoke()
     engine.sent(invocation, Run(1, "s"), Error(500, "x", next_retry_delay_ms=77,
-                                               related_completion_id=1))  # fmt: skip
+                                               failed_steps=(1,)))  # fmt: skip
     row = engine.row(invocation)
     assert row.retry_at_ms == NOW_MS + 77
     assert row.retry_count == 0
@@ -330,6 +330,19 @@ def test_a_waiting_one_that_is_ended_leaves_the_queue(record) -> None:
     assert engine.row(second).has_failed
     engine.sent(first, *DONE)
     assert engine.status(third) is Status.RUNNING
+
+
+def test_waiters_that_leave_at_the_ends_leave_no_gap() -> None:
+    engine = Harness()
+    first, second, third, fourth = (engine.invoke("Counter", "add", "k") for _ in range(4))
+    engine.apply(KillRequested(second))
+    engine.apply(KillRequested(fourth))
+    lock = engine.rows[Table.LOCK, "Counter", "k"]
+    assert (lock.head, lock.tail) == (1, 2)
+    engine.sent(first, *DONE)
+    assert engine.status(third) is Status.RUNNING
+    engine.sent(third, *DONE)
+    assert (Table.LOCK, "Counter", "k") not in engine.rows
 
 
 def test_kill_ends_now_and_frees_the_key() -> None:

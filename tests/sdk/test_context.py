@@ -149,7 +149,11 @@ async def test_bad_input_is_terminal_and_names_the_path() -> None:
     app = hf.App(service)
     assert await FakeServer(app, "S/h", [1, 2]).run() == 3
     outcome = await FakeServer(app, "S/h", [1, "x"]).finish()
-    assert outcome == Failure(400, "Bad input for S/h: Expected `int`, got `str` - at `$[1]`")
+    assert outcome == Failure(
+        400,
+        "Bad input for S/h: Expected `int`, got `str` - at `$[1]` [HF0508]",
+        {"error_code": "HF0508"},
+    )
 
 
 @both_loops

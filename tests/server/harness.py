@@ -96,10 +96,12 @@ class CountingStore(MemoryStore):
         super().__init__(partition_count=partition_count)
         self.batches: list[Batch] = []
         self.failure: Exception | None = None
+        self.check: Callable[[Batch], None] = lambda _: None
 
     async def commit(self, batch: Batch) -> None:
         if self.failure is not None:
             raise self.failure
+        self.check(batch)
         await asyncio.sleep(0)
         await super().commit(batch)
         self.batches.append(batch)

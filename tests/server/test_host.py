@@ -10,14 +10,17 @@ from holdfast.domain.errors import (
     NotFoundError,
     StorageError,
     StorageUnavailable,
+    Unstorable,
     UsageError,
 )
+from holdfast.domain.ids import key_partition_key, partition_of
 from holdfast.domain.message import (
     KIND_RUN,
     SIGNAL_CANCEL,
     Completion,
     Failure,
     Input,
+    OneWayCall,
     Output,
     ProposeRunCompletion,
     Run,
@@ -29,7 +32,7 @@ from holdfast.domain.message import (
     Void,
 )
 from holdfast.domain.target import Manifest, ServiceKind, ServiceManifest
-from holdfast.engine.decision import Reply
+from holdfast.engine.decision import Batch, Reply
 from holdfast.engine.row import Status
 from holdfast.server import invoker as invoker_module
 from tests.server.harness import CountingStore, ScriptedPort, hosting, request, until
@@ -167,6 +170,65 @@ async def test_attempts_that_wait_give_up_their_places(monkeypatch: pytest.Monke
         await until(lambda: port.attempts)
         await host.send(request(host))
         await until(lambda: port.attempts[0].is_input_closed)
+
+
+async def test_a_value_that_cannot_be_stored_harms_only_its_own_record() -> None:
+    store, port = CountingStore(), ScriptedPort()
+    port.on_open = lambda attempt: attempt.finish(b"3")
+    fatal: list[BaseException] = []
+    async with hosting(store, port, on_fatal=fatal.append) as host:
+        refused: list[Batch] = []
+
+        def refuse(batch: Batch) -> None:
+            if any(row.entry == Input(Value(b"bad")) for row in batch.journal):
+                refused.append(batch)
+                raise Unstorable("a lone surrogate")
+
+        store.check = refuse
+        bad = asyncio.ensure_future(host.send(request(host)._replace(body=b"bad")))
+        good = asyncio.ensure_future(host.call(request(host)))
+        with pytest.raises(Unstorable):
+            await bad
+        assert (await good).outcome == Value(b"3")
+        assert len(refused) >= 2, "once together, once alone"
+        assert fatal == []
+
+
+async def test_whoever_waits_hears_that_the_server_has_stopped() -> None:
+    store, port = CountingStore(), ScriptedPort()
+    async with hosting(store, port) as host:
+        waiting = asyncio.ensure_future(host.call(request(host)))
+        await until(lambda: port.attempts and store.batches)
+        store.failure = StorageError("the disk is gone", code="HF4108")
+        port.attempts[0].finish()
+        with pytest.raises(StorageUnavailable, match=r"has stopped.*disk is gone"):
+            await waiting
+
+
+async def test_an_unpinned_invocation_goes_to_the_deployment_that_serves_it_now() -> None:
+    store, first = CountingStore(), ScriptedPort()
+    second = ScriptedPort()
+    second.deployment_name = "next"
+    async with hosting(store, first) as host:
+        host.detach_worker(first)
+        await host.send(request(host))
+        await host.attach_worker(second)
+        await until(lambda: second.attempts)
+
+
+async def test_a_long_outbox_is_sent_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("holdfast.server.outbox._SLICE_MESSAGES", 3)
+    monkeypatch.setattr("holdfast.server.partition.QUEUE_RECORDS_MAX", 20)
+    store, port = CountingStore(partition_count=2), ScriptedPort()
+    key = {partition_of(key_partition_key(str(n)), 2): str(n) for n in range(50)}
+    async with hosting(store, port) as host:
+        await host.send(request(host, key[0]))
+        await until(lambda: port.attempts)
+        sends = [OneWayCall("Box", "put", b"", key[1], (), None, 0, n) for n in range(1, 101)]
+        port.attempts[0].say(*sends)
+        for number in range(1, 101):
+            await until(lambda n=number: len(port.attempts) > n)
+            port.attempts[number].finish()
 
 
 async def test_a_worker_of_another_program_is_refused() -> None:

@@ -11,6 +11,7 @@
     │   ├── TransportError         a connection failed: retry
     │   └── StorageError
     │       ├── StorageUnavailable     not now: retry
+    │       ├── Unstorable             a value cannot be stored, nothing was written: change it
     │       ├── Fenced                 another leader has taken over: step down
     │       └── CorruptState           what is stored contradicts itself: stop
     └── TerminalError              user-facing: ends an invocation, or is caught by its caller
@@ -92,6 +93,12 @@ class StorageUnavailable(StorageError):
     """The store cannot be reached or is busy. Retryable; the outcome of a commit is unknown."""
 
     code = "HF4001"
+
+
+class Unstorable(StorageError):
+    """A value cannot be stored, and nothing of its batch was. Not retryable as it is."""
+
+    code = "HF4111"
 
 
 class Fenced(StorageError):

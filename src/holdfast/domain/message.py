@@ -118,7 +118,9 @@ class Error(_Message, frozen=True, tag=0x0002):
     behavior: int = 0
     """0 retry, 1 pause, 2 fail the invocation with this code and message."""
     related_completion_id: int | None = None
-    """Completion id of the step that failed; counted in `Start.step_failures`."""
+    """Completion id of the step that failed first."""
+    failed_steps: tuple[int, ...] = ()
+    """Completion ids of all steps that failed; counted in `Start.step_failures`."""
 
 
 class End(_Message, frozen=True, tag=0x0003):

@@ -167,6 +167,9 @@ def _on_call(draft: Draft, row: InvocationRow, command: Call | OneWayCall) -> No
         child_id = idempotent_id(target, command.idempotency_key)
         retention_ms = handler.manifest.idempotency_retention_ms
     draft.append(row, command)
+    sink = None
+    if isinstance(command, Call):
+        sink = Sink(row.id, command.completion_id, KIND_CALL, row.created_at_ms)
     notification_id = command.invocation_id_completion_id
     deliver(draft, row, Completion(KIND_CHILD_ID, notification_id, ChildId(child_id), draft.at_ms))
     invoke = Invoke(
@@ -180,7 +183,7 @@ def _on_call(draft: Draft, row: InvocationRow, command: Call | OneWayCall) -> No
         idempotency_key=command.idempotency_key,
         execute_at_ms=0 if isinstance(command, Call) else command.invoke_at_ms,
         retention_ms=retention_ms,
-        sink=Sink(row.id, command.completion_id, KIND_CALL) if isinstance(command, Call) else None,
+        sink=sink,
     )
     draft.send(invoke, child_id)
 
@@ -237,6 +240,6 @@ def _on_attach(
     except IdError as error:
         raise Violation(f"{error} [HF1003]", code=400) from error
     draft.append(row, command)
-    sink = Sink(row.id, command.completion_id, completion_kind(command))
+    sink = Sink(row.id, command.completion_id, completion_kind(command), row.created_at_ms)
     is_waiting = isinstance(command, AttachInvocation)
     draft.send(AttachRequested(target_id, sink, is_waiting), target_id)

@@ -54,6 +54,8 @@ from holdfast.engine.view import Draft
 
 RETRY_DEFAULT = RetrySchedule()
 _JITTER_SHARE = 0.3
+_INBOX_PAGE_ROWS = 256
+"""Places of an inbox that are loaded together, for there may be gaps."""
 
 
 def admit(draft: Draft, row: InvocationRow, entries: tuple[Entry, ...] | None = None) -> None:
@@ -225,9 +227,16 @@ def is_exclusive(row: InvocationRow) -> bool:
 
 
 def _leave_inbox(draft: Draft, row: InvocationRow) -> None:
-    # The gap stays: whoever releases the key skips it.
-    assert row.target.key is not None
-    draft.rows[Table.INBOX, row.target.service, row.target.key, row.inbox_sequence] = None
+    service, key, sequence = row.target.service, row.target.key, row.inbox_sequence
+    assert key is not None
+    draft.rows[Table.INBOX, service, key, sequence] = None
+    lock = draft.lock(service, key)
+    assert lock is not None, f"{row.id} waits for a key that nobody holds"
+    # At the ends the queue shrinks. A gap inside stays: whoever releases the key skips it.
+    if sequence == lock.head:
+        draft.rows[Table.LOCK, service, key] = LockRow(lock.holder, sequence + 1, lock.tail)
+    elif sequence == lock.tail - 1:
+        draft.rows[Table.LOCK, service, key] = LockRow(lock.holder, lock.head, sequence)
 
 
 def _release(draft: Draft, row: InvocationRow) -> None:
@@ -238,6 +247,9 @@ def _release(draft: Draft, row: InvocationRow) -> None:
     assert lock is not None, f"{row.id}: nobody holds its key"
     assert lock.holder == row.id, f"{row.id} does not hold its key: {lock}"
     for sequence in range(lock.head, lock.tail):
+        if (sequence - lock.head) % _INBOX_PAGE_ROWS == 0:
+            page = range(sequence, min(sequence + _INBOX_PAGE_ROWS, lock.tail))
+            draft.require([(Table.INBOX, service, key, s) for s in page])
         waiting = draft.inbox(service, key, sequence)
         if waiting is None:
             continue

@@ -150,8 +150,8 @@ def _on_error(draft: Draft, row: InvocationRow, message: Error) -> None:
         message.related_command_name,
         message.related_command_type,
     )
-    if message.related_completion_id is not None:
-        count_step_failure(draft, row, message.related_completion_id)
+    for completion_id in message.failed_steps:
+        count_step_failure(draft, row, completion_id)
     if message.behavior == _BEHAVIOR_PAUSE:
         row.last_failure = failure
         pause(row)

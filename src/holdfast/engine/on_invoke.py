@@ -49,7 +49,7 @@ def on_invoke(draft: Draft, record: Invoke) -> None:
     if record.execute_at_ms > draft.at_ms:
         put_timer(draft, row, record.execute_at_ms, SLOT_START)
     else:
-        admit(draft, row, (entry,))
+        admit(draft, row, (entry,) if _may_start_early(record) else None)
     draft.answer = Answer(Reply.ACCEPTED, row.status)
 
 
@@ -58,6 +58,13 @@ def _is_inbox_full(draft: Draft, row: InvocationRow) -> bool:
         return False
     lock = draft.lock(row.target.service, row.target.key)
     return lock is not None and lock.tail - lock.head >= INBOX_LENGTH_MAX
+
+
+def _may_start_early(record: Invoke) -> bool:
+    # A crash may take back what has made this invocation. A client then asks again, or it never
+    # knew. A handler is replayed and makes it again, and unless a key names it, under another id:
+    # its steps would run twice under two identities.
+    return record.origin.kind is OriginKind.INGRESS or record.idempotency_key is not None
 
 
 def _must_accept(record: Invoke) -> bool:

@@ -93,7 +93,7 @@ def on_completion_sent(draft: Draft, record: CompletionSent) -> None:
     """Record the result of a call or an attach."""
     sink = record.sink
     row = draft.edit(sink.invocation_id)
-    if row is None or row.status is Status.COMPLETED:
+    if row is None or row.status is Status.COMPLETED or row.created_at_ms != sink.created_at_ms:
         draft.answer = Answer(Reply.IGNORED)
         return
     deliver(draft, row, Completion(sink.kind, sink.completion_id, record.result, draft.at_ms))

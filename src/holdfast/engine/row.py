@@ -97,6 +97,8 @@ class Sink(_Row, frozen=True):
     completion_id: int
     kind: int
     """Wire type of the completion to deliver."""
+    created_at_ms: int = 0
+    """When the waiting invocation was made: one with a key may be gone and made again."""
 
 
 class Waiting(_Row, frozen=True):

@@ -9,7 +9,7 @@ That is safe because applying is pure: an abandoned draft leaves no trace.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import MutableMapping
+from collections.abc import MutableMapping, Sequence
 from copy import copy
 from hashlib import blake2b
 from typing import NamedTuple, cast
@@ -55,11 +55,11 @@ Fact = Row | HandlerRow | Entry | bool | tuple[str, ...] | None
 
 
 class Missing(Exception):
-    """A row outside the loaded ones is needed. Load it and apply the record again."""
+    """Rows outside the loaded ones are needed. Load them and apply the record again."""
 
-    def __init__(self, key: Key) -> None:
-        super().__init__(key)
-        self.key = key
+    def __init__(self, keys: Sequence[Key]) -> None:
+        super().__init__(*keys)
+        self.keys = keys
 
 
 class Stamp(NamedTuple):
@@ -110,7 +110,7 @@ class View:
         try:
             return self.facts[key]
         except KeyError:
-            raise Missing(key) from None
+            raise Missing([key]) from None
 
     def merge(self, draft: Draft) -> None:
         """Take in the change of one record."""
@@ -173,6 +173,17 @@ class Draft:
         if key[0] is Table.STATE and (key[1], key[2]) in self.cleared:
             return None
         return self.view.fact(key)
+
+    def require(self, keys: Sequence[Key]) -> None:
+        """Make sure that all of these are known.
+
+        Raises:
+            Missing: Some are not; names all of them.
+        """
+        facts, rows = self.view.facts, self.view.rows
+        unknown = [key for key in keys if key not in facts and key not in rows]
+        if unknown:
+            raise Missing(unknown)
 
     def invocation(self, invocation_id: str) -> InvocationRow | None:
         """Return an invocation, to read."""

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
-from holdfast.domain.errors import NotFoundError, StorageError, UsageError
+from holdfast.domain.errors import NotFoundError, StorageUnavailable, UsageError
 from holdfast.domain.ids import (
     deployment_id_of,
     invocation_partition_key,
@@ -154,6 +154,16 @@ class Host:
             exc_info=error,
             extra={"partition_id": partition.index, "epoch": partition.epoch},
         )
+        for waiters in self._waiters.values():
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_exception(
+                        StorageUnavailable(
+                            f"The server has stopped: {error}",
+                            code="HF4010",
+                            hint="Try again; with an idempotency key nothing happens twice.",
+                        )
+                    )
         if self._on_fatal is not None:
             self._on_fatal(error)
 
@@ -162,16 +172,18 @@ class Host:
             await asyncio.sleep(self._cleanup_interval_s)
             try:
                 await self._expire()
-            except StorageError as error:
+            except Exception as error:
                 _log.warning("the look for expired invocations failed, it is repeated: %s", error)
 
     async def _expire(self) -> None:
         for partition in self._partitions:
-            ids = await self._store.expired(
-                partition.index, self._clock.now_ms(), _EXPIRED_ROWS_MAX
-            )
-            for invocation_id in ids:
-                partition.submit(Expired(invocation_id))
+            while True:
+                ids = await self._store.expired(
+                    partition.index, self._clock.now_ms(), _EXPIRED_ROWS_MAX
+                )
+                await asyncio.gather(*(partition.propose(Expired(i)) for i in ids))
+                if len(ids) < _EXPIRED_ROWS_MAX:
+                    break
 
     # -- actions ---------------------------------------------------------------------------------
 
@@ -225,8 +237,8 @@ class Host:
             _accepted(record, answer)
             if answer.status is Status.COMPLETED:
                 finished = await self._stored_outcome(invocation_id)
-                if finished is not None:
-                    return finished
+                # Its retention may have passed just now: then this is a new invocation after all.
+                return finished if finished is not None else await self.call(request)
             return Finished(invocation_id, await waiter, 0)
         finally:
             self._forget(invocation_id, waiter)

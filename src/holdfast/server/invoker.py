@@ -11,7 +11,6 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from holdfast.domain.errors import HoldfastError
 from holdfast.domain.ids import random_seed
 from holdfast.domain.message import (
     End,
@@ -179,7 +178,15 @@ class Invoker:
     def add_port(self, deployment_id: str, port: HandlerPort) -> None:
         """Offer attempts to a worker."""
         self._ports.setdefault(deployment_id, []).append(port)
+        self._route_again()
         self._pump(deployment_id)
+
+    def _route_again(self) -> None:
+        """Queue unpinned attempts under the deployment that serves them now."""
+        waiting, self._waiting = self._waiting, {}
+        for attempt in (a for queue in waiting.values() for a in queue):
+            deployment_id = self._deployment_of(attempt.row)
+            self._waiting.setdefault(deployment_id, deque()).append(attempt)
 
     def remove_port(self, port: HandlerPort) -> None:
         """Forget a worker; attempts that were open on it are lost."""
@@ -317,12 +324,14 @@ class Invoker:
                 is_lazy = handler is not None and handler.manifest.is_state_lazy
                 if not is_lazy:
                     state = await self._store.state(index, row.target.service, row.target.key)
-        except HoldfastError as error:
+            assert len(entries) == row.journal_length, (
+                f"{len(entries)} entries are stored, {row.journal_length} were decided"
+            )
+        except Exception as error:
+            # Whatever it is, this attempt must give its place back.
+            _log.warning("a journal could not be read: %s", error, extra={"invocation_id": row.id})
             attempt.on_closed(f"the journal could not be read: {error}")
             return
-        assert len(entries) == row.journal_length, (
-            f"{row.id}: {len(entries)} entries stored, {row.journal_length} decided"
-        )
         if self._attempts.get(row.id) is not attempt:
             attempt.on_closed(None)
             return
@@ -337,7 +346,14 @@ class Invoker:
         start: Start,
         entries: Sequence[Entry],
     ) -> None:
-        attempt.open(port, deployment_id, start, entries, self.now_s())
+        try:
+            attempt.open(port, deployment_id, start, entries, self.now_s())
+        except Exception as error:
+            _log.exception(
+                "an attempt could not be opened", extra={"invocation_id": attempt.row.id}
+            )
+            attempt.on_closed(f"the attempt could not be opened: {error}")
+            return
         if attempt.inactivity_s == 0:
             attempt.close_input()
 

@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections import defaultdict, deque
 from collections.abc import Callable
+from itertools import islice
 
 from holdfast.engine.record import Envelope, Inbound, OutboxSent
 from holdfast.server.partition import Partition
@@ -19,6 +20,8 @@ from holdfast.storage.base import Store
 _log = logging.getLogger(__name__)
 
 _PAGE_ROWS = 1_000
+_SLICE_MESSAGES = 512
+"""Proposed at once: far fewer than a receiver's queue takes."""
 _RETRY_S = 0.2
 
 
@@ -71,7 +74,7 @@ class Outbox:
         queue = self._queues[to_partition]
         try:
             while queue:
-                messages = list(queue)
+                messages = list(islice(queue, _SLICE_MESSAGES))
                 try:
                     await self._send(to_partition, messages)
                 except Exception as error:

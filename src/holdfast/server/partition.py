@@ -14,13 +14,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, cast
 
-from holdfast.domain.errors import StorageError, StorageUnavailable
+from holdfast.domain.errors import StorageError, StorageUnavailable, Unstorable
 from holdfast.engine.apply import apply, footprint
 from holdfast.engine.decision import Action, Answer, Row, StartAttempt
-from holdfast.engine.record import Record
+from holdfast.engine.record import AttemptLost, HandlerSent, Record, TimerFired
 from holdfast.engine.row import InvocationRow, Key, Lookup, Status, Table
 from holdfast.engine.view import Draft, Fact, Missing, Stamp, View
 from holdfast.server.catalog import Catalog
@@ -76,6 +76,8 @@ class Partition:
         self._act = act
         self._on_stopped = on_stopped
         self._queue: deque[_Proposal] = deque()
+        self._under_way: list[_Proposal] = []
+        """Taken from the queue, and neither committed nor answered yet."""
         self._wake = asyncio.Event()
         self._facts: dict[Key, Fact] = {}
         self._stamped_at_ms = 0
@@ -162,7 +164,7 @@ class Partition:
         """Stop for good: a commit has failed, so what is stored is unknown."""
         self._stopped = error
         waiting, self._queue = self._queue, deque()
-        for proposal in waiting:
+        for proposal in (*self._under_way, *waiting):
             if proposal.answer is not None and not proposal.answer.done():
                 proposal.answer.set_exception(self._unavailable())
         self._on_stopped(self, error)
@@ -175,25 +177,56 @@ class Partition:
         is_urgent = any(not _is_early(a) for _, draft in drafts for a in draft.actions)
         if not is_urgent and await self._linger():
             await self._decide_waiting(view, drafts, transient)
+        try:
+            await self._finish(view, drafts)
+        except Unstorable:
+            # Nothing was written. One of them is at fault; the others must not suffer for it.
+            for proposal, _ in drafts:
+                await self._run_alone(proposal, transient)
+        for key in transient:
+            self._facts.pop(key, None)
+
+    async def _run_alone(self, proposal: _Proposal, transient: list[Key]) -> None:
+        """Apply one record in a commit of its own, or refuse it."""
+        view = View(self.index, self._store.partition_count, self.epoch, self._facts)
+        stamp = Stamp(self._stamped_at_ms, self._clock.entropy(16))
+        draft = await self._decide(view, proposal, stamp, transient)
+        if draft is None:
+            return
+        view.merge(draft)
+        try:
+            for action in draft.actions:
+                if _is_early(action):
+                    self._act(self, action)
+            await self._finish(view, [(proposal, draft)])
+        except Unstorable as error:
+            self._refuse(proposal, error)
+
+    async def _finish(self, view: View, drafts: list[tuple[_Proposal, Draft]]) -> None:
+        """Commit a batch; then, and only then, act and answer."""
         if view.is_changed():
-            await self._commit(view, drafts)
-        self._remember(view, transient)
+            await self._store.commit(view.batch())
+        self._remember(view)
         for proposal, draft in drafts:
             for action in draft.actions:
                 if not _is_early(action):
                     self._act(self, action)
             if proposal.answer is not None and not proposal.answer.done():
                 proposal.answer.set_result(draft.answer)
+        self._under_way.clear()
 
     async def _decide_waiting(
         self, view: View, drafts: list[tuple[_Proposal, Draft]], transient: list[Key]
     ) -> None:
         """Apply the records that wait, up to a batch, and take the actions that may be early."""
         queue = self._queue
-        proposals = [queue.popleft() for _ in range(min(len(queue), BATCH_RECORDS_MAX))]
+        room = BATCH_RECORDS_MAX - len(drafts)
+        proposals = [queue.popleft() for _ in range(min(len(queue), room))]
+        self._under_way += proposals
         await self._prefetch(proposals, transient)
-        # Stamps never go back, whatever the clock does.
-        self._stamped_at_ms = max(self._stamped_at_ms, self._clock.now_ms())
+        # Stamps never go back, whatever the clock does; it may have done so since a timer rang.
+        rung = [p.record.timer_at_ms for p in proposals if type(p.record) is TimerFired]
+        self._stamped_at_ms = max(self._stamped_at_ms, self._clock.now_ms(), *rung)
         entropy = self._clock.entropy(16)
         for number, proposal in enumerate(proposals):
             stamp = Stamp(self._stamped_at_ms, entropy + number.to_bytes(4, "big"))
@@ -221,15 +254,6 @@ class Partition:
             alarm.cancel()
         return bool(self._queue)
 
-    async def _commit(self, view: View, drafts: list[tuple[_Proposal, Draft]]) -> None:
-        try:
-            await self._store.commit(view.batch())
-        except Exception as error:
-            for proposal, _ in drafts:
-                if proposal.answer is not None and not proposal.answer.done():
-                    proposal.answer.set_exception(error)
-            raise
-
     async def _prefetch(self, proposals: list[_Proposal], transient: list[Key]) -> None:
         """Load what the records will probably need; note the keys to forget after the batch."""
         facts = self._facts
@@ -240,7 +264,7 @@ class Partition:
             await self._load(wanted)
             transient.extend(key for key in wanted if key[0] not in _KEPT)
 
-    async def _load(self, keys: list[Key]) -> None:
+    async def _load(self, keys: Sequence[Key]) -> None:
         stored: list[Key] = []
         for key in keys:
             if key[0] is Lookup.HANDLER:
@@ -258,9 +282,8 @@ class Partition:
             try:
                 return apply(view, proposal.record, stamp)
             except Missing as missing:
-                await self._load([missing.key])
-                if missing.key[0] not in _KEPT:
-                    transient.append(missing.key)
+                await self._load(missing.keys)
+                transient.extend(key for key in missing.keys if key[0] not in _KEPT)
             except StorageError:
                 raise
             except Exception as error:
@@ -271,11 +294,20 @@ class Partition:
                         "record": type(proposal.record).__name__,
                     },
                 )
-                if proposal.answer is not None and not proposal.answer.done():
-                    proposal.answer.set_exception(error)
+                self._refuse(proposal, error)
                 return None
 
-    def _remember(self, view: View, transient: list[Key]) -> None:
+    def _refuse(self, proposal: _Proposal, error: Exception) -> None:
+        """Answer that a record was not applied. What it would have changed stays as it was."""
+        if proposal.answer is not None and not proposal.answer.done():
+            proposal.answer.set_exception(error)
+        record = proposal.record
+        if isinstance(record, HandlerSent):
+            # What the handler says next would build on messages that are not there.
+            reason = f"what the handler sent could not be recorded: {error}"
+            self.submit(AttemptLost(record.invocation_id, record.epoch, record.attempt, reason))
+
+    def _remember(self, view: View) -> None:
         """Keep committed rows of what is active; forget the rest."""
         facts = self._facts
         for key, row in view.rows.items():
@@ -286,8 +318,6 @@ class Partition:
             facts.pop(key, None)
             if not _is_forgettable(row):
                 facts[key] = row
-        for key in transient:
-            facts.pop(key, None)
         while len(facts) > CACHE_ROWS_MAX:
             del facts[next(iter(facts))]
 

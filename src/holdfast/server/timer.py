@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import logging
 
+from holdfast.domain.errors import StorageError
 from holdfast.engine.record import TimerFired
 from holdfast.server.clock import Clock
 from holdfast.server.partition import Partition
@@ -14,6 +16,9 @@ WINDOW_TIMERS_MAX = 2_000
 """Timers of one partition in memory."""
 
 _SLEEP_S_MAX = 60.0
+_REFILL_RETRY_S = 1.0
+
+_log = logging.getLogger(__name__)
 
 
 class Timers:
@@ -85,6 +90,12 @@ class Timers:
         self._arm()
 
     async def _refill(self) -> None:
-        await self._read(self._horizon)
+        while True:
+            try:
+                await self._read(self._horizon)
+                break
+            except StorageError as error:
+                _log.warning("the next timers could not be read, it is repeated: %s", error)
+                await asyncio.sleep(_REFILL_RETRY_S)
         self._refill_task = None
         self._arm()

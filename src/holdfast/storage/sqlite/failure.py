@@ -22,7 +22,7 @@ from pathlib import Path
 
 import apsw
 
-from holdfast.domain.errors import CorruptState, StorageError
+from holdfast.domain.errors import CorruptState, StorageError, Unstorable
 
 RESTORE = (
     "Stop every process that uses it, keep a copy of the file with its -wal file, "
@@ -86,11 +86,10 @@ def read_failed(path: Path, error: apsw.Error) -> StorageError:
     )
 
 
-def not_storable(error: Exception) -> StorageError:
+def not_storable(error: Exception) -> Unstorable:
     """Return HF4111."""
-    return StorageError(
+    return Unstorable(
         f"A value cannot be stored: {type(error).__name__}: {error}",
-        code="HF4111",
         hint="Nothing was written. Text must be valid Unicode, integers fit 64 bits.",
     )
 
