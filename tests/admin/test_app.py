@@ -263,7 +263,14 @@ async def test_shows_an_invocation(client: Client, handle: FakeHandle) -> None:
         "completed_at": None,
         "origin": {"kind": "service", "invocation_id": "inv_1parent", "target": "Greeter/greet"},
         "idempotency_key": "abc",
-        "sinks": [{"invocation_id": "inv_1parent", "completion_id": 3, "kind": 0x800D}],
+        "sinks": [
+            {
+                "invocation_id": "inv_1parent",
+                "completion_id": 3,
+                "kind": 0x800D,
+                "created_at": None,
+            }
+        ],
         "attempt": 2,
         "open_runs": [4, 5],
         "retry_at": "2026-01-31T12:00:02.000Z",

@@ -283,11 +283,12 @@ class FakeServer:
                 self._step_world()
             case Error():
                 self.errors.append(message)
-                if message.related_completion_id is not None:
-                    number = message.related_completion_id
+                for number in message.failed_steps:
                     self._step_failures[number] = self._step_failures.get(number, 0) + 1
                 self.attempt = None
                 self._running = False
+                if message.behavior == 2:
+                    self.outcome = Failure(message.code, message.message)
             case End():
                 output = [e for e in self.journal if isinstance(e, Output)][-1]
                 self.outcome = output.result

@@ -211,6 +211,93 @@ async def test_the_policy_of_a_step_may_pause() -> None:
 
 
 @both_loops
+async def test_the_policy_of_a_step_may_end_the_invocation() -> None:
+    async def fail() -> None:
+        raise ValueError("always")
+
+    caught: list[BaseException] = []
+
+    async def handler(ctx: hf.Context) -> None:
+        policy = hf.RetryPolicy(max_attempts=2, on_max_attempts="kill")
+        try:
+            await ctx.run("x", fail, retry=policy)
+        except Exception as error:
+            caught.append(error)
+
+    server = server_of(handler)
+    outcome = await server.finish()
+    assert outcome == Failure(500, "step 'x' failed: ValueError: always")
+    assert [error.behavior for error in server.errors] == [0, 2]
+    assert [error.failed_steps for error in server.errors] == [(1,), (1,)]
+    assert not caught
+
+
+@both_loops
+async def test_each_of_several_failed_steps_is_counted() -> None:
+    ran: list[str] = []
+
+    async def fail(name: str) -> None:
+        ran.append(name)
+        raise ValueError(name)
+
+    async def handler(ctx: hf.Context) -> list[str]:
+        policy = hf.RetryPolicy(max_attempts=2)
+        steps = [ctx.run(name, fail, name, retry=policy) for name in "abc"]
+        results = await asyncio.gather(*steps, return_exceptions=True)
+        return [str(result) for result in results]
+
+    server = server_of(handler)
+    results = await server.run()
+    assert [result.split(": ")[-1] for result in results] == ["a", "b", "c"]
+    assert sorted(ran) == ["a", "a", "b", "b", "c", "c"]
+    (error,) = server.errors
+    assert error.failed_steps == (1, 2, 3)
+    assert (error.related_completion_id, error.related_command_name) == (1, "a")
+
+
+@both_loops
+async def test_a_step_that_fails_beside_the_handler_is_counted() -> None:
+    async def fail() -> None:
+        await asyncio.sleep(0.001)
+        raise ValueError("step")
+
+    async def handler(ctx: hf.Context) -> None:
+        ctx.run("x", fail)
+        raise ValueError("handler")
+
+    server = server_of(handler)
+    server.is_retrying = False
+    with pytest.raises(AssertionError, match="ValueError: handler"):
+        await server.run()
+    assert server.errors[0].failed_steps == (1,)
+
+
+@both_loops
+@pytest.mark.parametrize(("policy", "behavior"), [("pause", 1), ("kill", 2)])
+async def test_a_used_up_step_decides_even_if_another_failed_first(
+    policy: Any, behavior: int
+) -> None:
+    async def fail(delay_s: float) -> None:
+        await asyncio.sleep(delay_s)
+        raise ValueError(str(delay_s))
+
+    async def handler(ctx: hf.Context) -> None:
+        last = hf.RetryPolicy(max_attempts=1, on_max_attempts=policy)
+        await asyncio.gather(ctx.run("a", fail, 0), ctx.run("b", fail, 0.01, retry=last))
+
+    server = server_of(handler)
+    server.is_retrying = False
+    if policy == "kill":
+        assert isinstance(await server.finish(), Failure)
+    else:
+        with pytest.raises(AssertionError):
+            await server.finish()
+    (error,) = server.errors
+    assert (error.behavior, error.related_command_name) == (behavior, "b")
+    assert (error.related_completion_id, error.failed_steps) == (1, (1, 2))
+
+
+@both_loops
 async def test_a_result_without_json_names_step_type_and_path() -> None:
     async def handle() -> dict[str, Any]:
         return {"a": [1, threading.Lock()]}

@@ -25,7 +25,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.typing import Subprotocol
 
 from holdfast.domain.errors import HoldfastError, StorageUnavailable, UsageError
-from holdfast.domain.message import Run
+from holdfast.domain.message import Input, Run, Value
 from holdfast.protocol import frame as wire
 from holdfast.transport.websocket_worker import run_worker, worker_url
 
@@ -285,6 +285,43 @@ async def test_messages_that_cannot_travel_fail_their_attempt_only(
         other.finish()
         await second.until(lambda: bool(second.closed))
         assert second.closed == [None]
+
+
+@pytest.mark.parametrize("then", ["nothing", "abort", "notify", "close input"])
+async def test_an_attempt_that_is_too_big_to_open_leaves_the_others(
+    then: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire, "FRAME_SIZE_BYTES_MAX", 10_000)
+    registry, handlers = FakeRegistry(), FakePort()
+    async with Listener(registry) as listener, RunningWorker(handlers, listener.url):
+        port = await registry.port()
+        good, big = FakeServerStream(), FakeServerStream()
+        port.open(start_of("a"), ENTRIES, good)
+        attempt = await handlers.attempt()
+        handler = port.open(start_of("b"), (Input(Value(bytes(20_000))),), big)
+        match then:
+            case "abort":
+                handler.abort()
+            case "notify":
+                handler.send([completion(1)])
+            case "close input":
+                handler.close_input()
+        if then != "abort":
+            await big.until(lambda: bool(big.closed))
+            assert "do not fit into the worker socket" in str(big.closed)
+            handler.send([completion(2)])
+        # What comes after it on the wire: an attempt that runs to its end, and then the first.
+        last = FakeServerStream()
+        port.open(start_of("c"), ENTRIES, last)
+        (await handlers.attempt(1)).finish()
+        await last.until(lambda: bool(last.closed))
+        attempt.finish()
+        await good.until(lambda: bool(good.closed))
+        assert (good.closed, last.closed) == ([None], [None])
+        assert len(big.closed) == (then != "abort")
+        assert not attempt.is_aborted
+        assert len(registry.ports) == 1
+        assert registry.detached == []
 
 
 @pytest.mark.parametrize(

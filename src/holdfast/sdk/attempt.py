@@ -27,6 +27,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
+import msgspec
+
 from holdfast.domain.errors import UsageError
 from holdfast.domain.message import (
     Entry,
@@ -59,6 +61,10 @@ _REAP_ROUND_S = 5.0
 
 CODE_USER = 500
 CODE_MISMATCH = 570
+
+_BEHAVIOR_RETRY = 0
+_BEHAVIOR_PAUSE = 1
+_BEHAVIOR_FAIL = 2
 
 _reapers: set[asyncio.Task[None]] = set()
 """Kept alive here: the loop holds tasks weakly."""
@@ -127,6 +133,8 @@ class Attempt:
         self._is_input_closed = False
         self._cancels_passed_on = 0
         self._failure: Error | None = None
+        self._failed_steps: list[int] = []
+        """Completion ids of steps that failed without an outcome, in order."""
         self._interrupt: Interrupt = Aborted("the handler has ended")
         self._reason: str | None = None
         self._reaper: asyncio.Task[None] | None = None
@@ -334,18 +342,25 @@ class Attempt:
 
     def _on_step_failed(self, step: Step, error: BaseException) -> None:
         delay_ms: int | None = None
-        behavior = 0
+        behavior = _BEHAVIOR_RETRY
         if step.retry is not None:
             failures = self.machine.start.step_failures
             count = 1 + next(
                 (f.count for f in failures if f.completion_id == step.completion_id), 0
             )
             delay_ms = step.retry.to_schedule().delay_ms(count)
-            if delay_ms is None and step.retry.on_max_attempts != "pause":
-                self.machine.sys_propose(step.completion_id, Failure(CODE_USER, _describe(error)))
-                self._schedule_tick()
-                return
-            behavior = 1 if delay_ms is None else 0
+            if delay_ms is None:
+                match step.retry.on_max_attempts:
+                    case "pause":
+                        behavior = _BEHAVIOR_PAUSE
+                    case "kill":
+                        behavior = _BEHAVIOR_FAIL
+                    case None:
+                        failure = Failure(CODE_USER, _describe(error))
+                        self.machine.sys_propose(step.completion_id, failure)
+                        self._schedule_tick()
+                        return
+        self._failed_steps.append(step.completion_id)
         self._fail(
             Error(
                 CODE_USER,
@@ -356,7 +371,6 @@ class Attempt:
                 related_command_type=message_type(Run(0)),
                 next_retry_delay_ms=delay_ms,
                 behavior=behavior,
-                related_completion_id=step.completion_id,
             )
         )
 
@@ -480,13 +494,23 @@ class Attempt:
     # -- the end ----------------------------------------------------------------------------------
 
     def _fail(self, error: Error) -> None:
-        """Let the bodies that run end, so that what they cost is not lost; then fail."""
-        if self._failure is None:
+        """Let the bodies that run end, so that what they cost is not lost; then fail.
+
+        Of several errors the first is told, unless a later one ends or pauses the invocation.
+        """
+        if self._failure is None or error.behavior > self._failure.behavior:
             self._failure = error
             self._deferred.clear()
         self._schedule_tick()
 
     def _fail_at_once(self, error: Error) -> None:
+        if self._failed_steps:
+            # Each is counted by its own policy, whichever error is told.
+            error = msgspec.structs.replace(
+                error,
+                related_completion_id=self._failed_steps[0],
+                failed_steps=tuple(self._failed_steps),
+            )
         self.machine.outgoing.append(error)
         self._flush()
         self._end(Aborted(f"it failed: {error.message}"), None)

@@ -123,7 +123,7 @@ _sites: dict[tuple[CodeType, int], str] = {}
 
 def call_site() -> str:
     """Return `file.py:LINE function` of the nearest caller outside of holdfast and asyncio."""
-    frame = sys._getframe(2)
+    frame = sys._getframe(2)  # pyright: ignore[reportPrivateUsage]
     while True:
         code = frame.f_code
         ours = _is_ours.get(code)

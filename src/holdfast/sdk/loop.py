@@ -278,7 +278,7 @@ def _siblings_in_as_completed(coro: Any) -> list[Any]:
     It puts them into a set first. The order of that set depends on addresses in memory, so it would
     differ on replay: then their tasks are made here, all at once and in order.
     """
-    frame = sys._getframe(2)
+    frame = sys._getframe(2)  # pyright: ignore[reportPrivateUsage]
     for _ in range(5):
         back = frame.f_back
         if back is None:

@@ -38,6 +38,13 @@ class RetryPolicy:
 
     On a service or handler the server counts all failed attempts. On a step, its own failures are
     counted, and other steps are not affected.
+
+    What happens when a step has used up its attempts is up to `on_max_attempts`:
+
+    - None: the step raises `TerminalError` at its await, where the handler may catch it.
+    - "pause": the invocation pauses until a person resumes it. The handler sees nothing of it.
+    - "kill": the invocation ends with the failure. The handler cannot catch it, so nothing that
+      it does on errors, such as a compensation, is run.
     """
 
     initial_interval: Duration = timedelta(milliseconds=500)
@@ -49,7 +56,7 @@ class RetryPolicy:
     max_attempts: int | None = 70
     """Total number of attempts, the first included; None means without limit."""
     on_max_attempts: Literal["pause", "kill"] | None = None
-    """What happens after the last: pause the invocation, or end it with the failure.
+    """What happens after the last: pause the invocation, or end it with the failure at once.
     None: a handler pauses; a step raises `TerminalError` at its await, where it may be caught."""
 
     def __post_init__(self) -> None:

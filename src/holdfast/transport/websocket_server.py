@@ -222,7 +222,7 @@ class RemotePort:
 
     def _find(self, number: int) -> _RemoteStream | None:
         stream = self._streams.get(number)
-        is_known = 0 < number <= self._last_number and not (stream and stream.is_held)
+        is_known = 0 < number <= self._last_number and (stream is None or stream.is_announced)
         if not is_known:
             raise RemoteProtocolError(f"Stream {number} was never opened on this connection")
         return stream
@@ -244,21 +244,18 @@ class _RemoteStream:
         self._port = port
         self._opening: tuple[Start, Sequence[Entry]] | None = (start, entries)
         self._held_frames: list[wire.Notify | wire.CloseInput] = []
-
-    @property
-    def is_held(self) -> bool:
-        """Whether the worker has not been told of this attempt yet."""
-        return self._opening is not None
+        self.is_announced = False
+        """Whether Open was sent. A worker that hears of any other stream drops the connection."""
 
     def begin(self) -> None:
         """Send Open, and what was to follow it."""
         assert self._opening is not None, "an attempt begins once"
         start, entries = self._opening
         self._opening = None
-        self._put(wire.Open(self.number, start, tuple(entries)))
-        for frame in self._held_frames:
-            self._put(frame)
-        self._held_frames = []
+        held_frames, self._held_frames = self._held_frames, []
+        self.is_announced = self._put(wire.Open(self.number, start, tuple(entries)))
+        for frame in held_frames:
+            self._put_in_order(frame)
 
     def send(self, notifications: Sequence[Notification]) -> None:
         """See `HandlerStream`."""
@@ -272,7 +269,7 @@ class _RemoteStream:
         """See `HandlerStream`."""
         if self._port.is_open(self):
             self._port.forget(self)
-            if not self.is_held:
+            if self.is_announced:
                 self._port.put(wire.encode_frame(wire.Abort(self.number)))
 
     def fail(self, reason: str) -> None:
@@ -282,14 +279,15 @@ class _RemoteStream:
             _tell_closed(self.server, reason)
 
     def _put_in_order(self, frame: wire.Notify | wire.CloseInput) -> None:
-        if self.is_held:
+        if self._opening is not None:
             self._held_frames.append(frame)
-        else:
+        elif self.is_announced:
             self._put(frame)
 
-    def _put(self, frame: wire.Open | wire.Notify | wire.CloseInput) -> None:
+    def _put(self, frame: wire.Open | wire.Notify | wire.CloseInput) -> bool:
+        """Send a frame, or fail the attempt if it is too big. Returns whether it was sent."""
         if not self._port.is_open(self):
-            return
+            return False
         encoded = wire.encode_frame(frame)
         if len(encoded) > wire.FRAME_SIZE_BYTES_MAX:
             reason = (
@@ -298,8 +296,9 @@ class _RemoteStream:
             )
             # Later: the server is inside a call of its own, and must not be called from there.
             asyncio.get_running_loop().call_soon(self.fail, reason)
-            return
+            return False
         self._port.put(encoded)
+        return True
 
 
 def _tell_closed(server: ServerStream, reason: str | None) -> None:

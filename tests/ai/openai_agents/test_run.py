@@ -26,7 +26,7 @@ from holdfast.testing.scripted_model import (
     Usage,
 )
 
-from ..fake_context import Crash, FakeContext, Journal, attempt
+from ..fake_context import Crash, FakeContext, Journal, attempt, current
 from .sample import TWO_CITIES, get_weather, ran, replay, summary
 
 
@@ -260,3 +260,62 @@ async def test_plain_runs_are_untouched(model: ScriptedModel, config: RunConfig)
 async def test_run_outside_of_a_handler() -> None:
     with pytest.raises(UsageError, match="no durable context"):
         await durable_agents.run(Agent(name="A"), "Hi")
+
+
+@pytest.mark.parametrize("way_out", ["result", "SDK error", "interrupt", "refusal"])
+@pytest.mark.parametrize("closing", ["works", "fails", "hangs"])
+async def test_the_provider_of_a_run_is_closed_on_every_way_out(
+    way_out: str,
+    closing: str,
+    model: ScriptedModel,
+    config: RunConfig,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    closed: list[agents.MultiProvider] = []
+    released = asyncio.Event()
+
+    async def aclose(self: agents.MultiProvider) -> None:
+        with pytest.raises(UsageError):
+            current()  # Nothing durable can be done here.
+        if closing == "hangs":
+            await released.wait()
+        closed.append(self)
+        if closing == "fails":
+            raise RuntimeError("cannot close")
+
+    def get_model(_: agents.MultiProvider, name: str | None) -> agents.Model:
+        return config.model_provider.get_model(name)
+
+    monkeypatch.setattr(agents.MultiProvider, "aclose", aclose)
+    monkeypatch.setattr(agents.MultiProvider, "get_model", get_model)
+    model.scenario("weather", [Turn(tool_calls=(TWO_CITIES[0],)), "Take a coat."])
+    agent = Agent(name="Weather", model="weather", tools=[get_weather])
+    context = FakeContext({}, crash_after=1 if way_out == "interrupt" else None)
+    if way_out == "refusal":
+        shell = agents.LocalShellTool(executor=lambda _: "")
+        agent = Agent(name="Weather", model="weather", tools=[shell])
+
+    async def handler() -> Any:
+        max_turns = 1 if way_out == "SDK error" else 10
+        return await durable_agents.run(agent, "Hi", max_turns=max_turns)
+
+    async with asyncio.timeout(10):
+        match way_out:
+            case "result":
+                assert (await attempt(context, handler)).final_output == "Take a coat."
+            case "SDK error":
+                with pytest.raises(agents.MaxTurnsExceeded):
+                    await attempt(context, handler)
+            case "interrupt":
+                with pytest.raises(Crash):
+                    await attempt(context, handler)
+            case _:
+                with pytest.raises(UsageError, match="acts on this machine"):
+                    await attempt(context, handler)
+        released.set()
+        while not closed:
+            await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert len(closed) == 1
+    assert ("failed to close a model provider" in caplog.text) == (closing == "fails")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
 import dataclasses
+import logging
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar
 
@@ -24,7 +27,7 @@ from agents.exceptions import (
     ToolInputGuardrailTripwireTriggered,
     ToolOutputGuardrailTripwireTriggered,
 )
-from agents.models.interface import Model
+from agents.models.interface import Model, ModelProvider
 from agents.run import AgentRunner, get_default_agent_runner, set_default_agent_runner
 
 from ._agents import AgentCopier, give_back_originals
@@ -42,6 +45,11 @@ if TYPE_CHECKING:
     _Input: TypeAlias = str | list[TResponseInputItem] | RunState[Any]
 
 TContext = TypeVar("TContext")
+
+_logger = logging.getLogger("holdfast.ai.openai_agents")
+
+_closing: set[asyncio.Task[None]] = set()
+"""Kept alive here: the loop holds tasks weakly."""
 
 # Decided by what is recorded, so a new attempt would only arrive at the same end.
 _FINAL_ERRORS = (
@@ -102,25 +110,50 @@ async def _run(
     _check(input, options)
     given = options.get("run_config")
     config = _durable_config(given, context.id)
-    durable = AgentCopier(chosen).copy(agent)
-    durable_options: RunOptions[Any] = {**options, "run_config": config}
-    runner = _nested_runner().outer
-    active = ACTIVE.set(chosen)
     try:
-        with context.scope(f"agent:{agent.name}"):
-            result = await runner.run(durable, input, **durable_options)
-    except AgentsException as error:
-        if error.run_data is not None:
-            give_back_originals(error.run_data)
-        ending = _ending(error)
-        raise ending from ending.__cause__
+        durable = AgentCopier(chosen).copy(agent)
+        durable_options: RunOptions[Any] = {**options, "run_config": config}
+        runner = _nested_runner().outer
+        active = ACTIVE.set(chosen)
+        try:
+            with context.scope(f"agent:{agent.name}"):
+                result = await runner.run(durable, input, **durable_options)
+        except AgentsException as error:
+            if error.run_data is not None:
+                give_back_originals(error.run_data)
+            ending = _ending(error)
+            raise ending from ending.__cause__
+        finally:
+            ACTIVE.reset(active)
+        give_back_originals(result)
+        return result
     finally:
-        ACTIVE.reset(active)
-    give_back_originals(result)
-    if given is None:
-        # The runner closes only providers that it made itself, and this one we made.
-        await config.model_provider.aclose()
-    return result
+        if given is None:
+            # The runner closes only providers that it made itself, and this one we made.
+            _close_apart(config.model_provider)
+
+
+def _close_apart(provider: ModelProvider) -> None:
+    """Close a provider in a task that is not the handler's, and do not wait for it.
+
+    The handler may be leaving memory, which must not be delayed, and its timers are durable:
+    closing takes real time only, and may find nothing to close in a replay.
+    """
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        return  # The coroutine is thrown away after its loop, and the connections with it.
+    # An empty context is outside of every handler.
+    task = loop.create_task(_close(provider), context=contextvars.Context())
+    _closing.add(task)
+    task.add_done_callback(_closing.discard, context=contextvars.Context())
+
+
+async def _close(provider: ModelProvider) -> None:
+    try:
+        await provider.aclose()
+    except Exception:
+        _logger.warning("failed to close a model provider", exc_info=True)
 
 
 def _check(input: _Input, options: RunOptions[Any]) -> None:
