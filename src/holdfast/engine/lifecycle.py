@@ -55,7 +55,7 @@ from holdfast.engine.view import Draft
 RETRY_DEFAULT = RetrySchedule()
 _JITTER_SHARE = 0.3
 _INBOX_PAGE_ROWS = 256
-"""Places of an inbox that are loaded together, for there may be gaps."""
+"""Places of an inbox that are loaded together, once there was a gap."""
 
 
 def admit(draft: Draft, row: InvocationRow, entries: tuple[Entry, ...] | None = None) -> None:
@@ -247,7 +247,7 @@ def _release(draft: Draft, row: InvocationRow) -> None:
     assert lock is not None, f"{row.id}: nobody holds its key"
     assert lock.holder == row.id, f"{row.id} does not hold its key: {lock}"
     for sequence in range(lock.head, lock.tail):
-        if (sequence - lock.head) % _INBOX_PAGE_ROWS == 0:
+        if (sequence - lock.head) % _INBOX_PAGE_ROWS == 1:
             page = range(sequence, min(sequence + _INBOX_PAGE_ROWS, lock.tail))
             draft.require([(Table.INBOX, service, key, s) for s in page])
         waiting = draft.inbox(service, key, sequence)

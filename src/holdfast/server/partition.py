@@ -41,7 +41,7 @@ QUEUE_RECORDS_MAX = 100_000
 _LINGER_S = 0.001
 
 _AT_REST = frozenset({Status.SCHEDULED, Status.SUSPENDED, Status.PAUSED, Status.COMPLETED})
-_KEPT = frozenset({Table.INVOCATION, Table.LOCK, Table.DEDUP, Table.PARTITION})
+_KEPT = frozenset({Table.INVOCATION, Table.LOCK, Table.INBOX, Table.DEDUP, Table.PARTITION})
 
 
 class _Proposal(NamedTuple):
@@ -316,7 +316,7 @@ class Partition:
                 continue
             # Taken out first, so that the order of the dict is that of last use.
             facts.pop(key, None)
-            if not _is_forgettable(row):
+            if not _is_forgettable(key, row):
                 facts[key] = row
         while len(facts) > CACHE_ROWS_MAX:
             del facts[next(iter(facts))]
@@ -326,5 +326,8 @@ def _is_early(action: Action) -> bool:
     return type(action) is StartAttempt and action.entries is not None
 
 
-def _is_forgettable(row: Row | None) -> bool:
+def _is_forgettable(key: Key, row: Row | None) -> bool:
+    if row is None:
+        # Nobody asks for a place in an inbox again; a key that is free now may be taken soon.
+        return key[0] is Table.INBOX
     return type(row) is InvocationRow and row.status in _AT_REST

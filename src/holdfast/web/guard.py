@@ -33,7 +33,7 @@ class HostList:
             421,
             "HF1008",
             f"Host {shown(host)} is not served here.",
-            hint=f"Use one of: {', '.join(sorted(self.names or ()))}. A proxy in front must send one"
+            hint=f"Use one of: {', '.join(sorted(self.names or ()))}. A proxy must send one"
             " of them.",
         )
 
