@@ -23,7 +23,7 @@ def _wall_clock_ms() -> int:
 
 
 class App:
-    """Services and objects, to be given to `holdfast dev`, `serve`, `worker` or `embedded`.
+    """Services and objects, to be given to `holdfast dev`, `holdfast worker` or `embedded`.
 
     Also a `transport.base.HandlerPort`.
 
