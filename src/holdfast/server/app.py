@@ -176,6 +176,7 @@ class Server:
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,
             date_header=False,
             backlog=2048,
             timeout_graceful_shutdown=5,

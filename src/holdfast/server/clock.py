@@ -6,6 +6,8 @@ import os
 import time
 from typing import Protocol
 
+_POOL_BYTES = 4096
+
 
 class Clock(Protocol):
     """Time and randomness."""
@@ -22,10 +24,20 @@ class Clock(Protocol):
 class SystemClock:
     """The machine's clock and random source."""
 
+    def __init__(self) -> None:
+        self._pool = b""
+        self._used = 0
+        self._pid = 0
+
     def now_ms(self) -> int:
         """Return the time in milliseconds since the epoch."""
         return time.time_ns() // 1_000_000
 
     def entropy(self, size: int) -> bytes:
-        """Return random bytes of the operating system."""
-        return os.urandom(size)
+        """Return random bytes of the operating system, asked for a page at a time."""
+        used, pid = self._used, os.getpid()
+        if used + size > len(self._pool) or pid != self._pid:
+            # A forked process must not hand out the bytes of its parent.
+            self._pool, self._pid, used = os.urandom(max(_POOL_BYTES, size)), pid, 0
+        self._used = used + size
+        return self._pool[used : used + size]
