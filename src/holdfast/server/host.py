@@ -170,20 +170,25 @@ class Host:
     async def _clean(self) -> None:
         while True:
             await asyncio.sleep(self._cleanup_interval_s)
-            try:
-                await self._expire()
-            except Exception as error:
-                _log.warning("the look for expired invocations failed, it is repeated: %s", error)
+            for partition in self._partitions:
+                try:
+                    await self._expire(partition)
+                except Exception as error:
+                    # A partition that cannot must not keep the others from it.
+                    _log.warning(
+                        "the look for expired invocations failed, it is repeated: %s",
+                        error,
+                        extra={"partition_id": partition.index},
+                    )
 
-    async def _expire(self) -> None:
-        for partition in self._partitions:
-            while True:
-                ids = await self._store.expired(
-                    partition.index, self._clock.now_ms(), _EXPIRED_ROWS_MAX
-                )
-                await asyncio.gather(*(partition.propose(Expired(i)) for i in ids))
-                if len(ids) < _EXPIRED_ROWS_MAX:
-                    break
+    async def _expire(self, partition: Partition) -> None:
+        is_page_full = True
+        while is_page_full:
+            ids = await self._store.expired(
+                partition.index, self._clock.now_ms(), _EXPIRED_ROWS_MAX
+            )
+            await asyncio.gather(*(partition.propose(Expired(i)) for i in ids))
+            is_page_full = len(ids) == _EXPIRED_ROWS_MAX
 
     # -- actions ---------------------------------------------------------------------------------
 

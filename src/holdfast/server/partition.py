@@ -294,7 +294,13 @@ class Partition:
                         "record": type(proposal.record).__name__,
                     },
                 )
-                self._refuse(proposal, error)
+                unavailable = StorageUnavailable(
+                    f"Partition {self.index} could not apply a request; nothing was stored.",
+                    code="HF4013",
+                    hint="Try again; with an idempotency key nothing happens twice.",
+                )
+                unavailable.__cause__ = error
+                self._refuse(proposal, unavailable)
                 return None
 
     def _refuse(self, proposal: _Proposal, error: Exception) -> None:
