@@ -27,7 +27,7 @@ class SystemClock:
     def __init__(self) -> None:
         self._pool = b""
         self._used = 0
-        self._pid = 0
+        self._pid: int = 0
 
     def now_ms(self) -> int:
         """Return the time in milliseconds since the epoch."""
@@ -35,9 +35,12 @@ class SystemClock:
 
     def entropy(self, size: int) -> bytes:
         """Return random bytes of the operating system, asked for a page at a time."""
-        used, pid = self._used, os.getpid()
+        used = self._used
+        pid = os.getpid()
         if used + size > len(self._pool) or pid != self._pid:
             # A forked process must not hand out the bytes of its parent.
-            self._pool, self._pid, used = os.urandom(max(_POOL_BYTES, size)), pid, 0
+            self._pool = os.urandom(max(_POOL_BYTES, size))
+            self._pid = pid
+            used = 0
         self._used = used + size
         return self._pool[used : used + size]
