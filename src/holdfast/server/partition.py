@@ -75,10 +75,12 @@ class Partition:
         self._clock = clock
         self._act = act
         self._on_stopped = on_stopped
+        self._loop = asyncio.get_running_loop()
         self._queue: deque[_Proposal] = deque()
         self._under_way: list[_Proposal] = []
         """Taken from the queue, and neither committed nor answered yet."""
-        self._wake = asyncio.Event()
+        self._waiter: asyncio.Future[None] | None = None
+        """What the loop waits on while it has nothing to do. A future costs less than an Event."""
         self._facts: dict[Key, Fact] = {}
         self._stamped_at_ms = 0
         self._task: asyncio.Task[None] | None = None
@@ -92,15 +94,13 @@ class Partition:
 
     def start(self) -> None:
         """Begin to apply records."""
-        self._task = asyncio.get_running_loop().create_task(
-            self._run(), name=f"partition {self.index}"
-        )
+        self._task = self._loop.create_task(self._run(), name=f"partition {self.index}")
 
     async def stop(self) -> None:
         """Apply and commit what was proposed, then stop."""
         if self._stopped is None:
             self._stopped = StorageUnavailable("The server is stopping.", code="HF4011")
-        self._wake.set()
+        self._wake()
         if self._task is not None:
             await self._task
 
@@ -108,7 +108,7 @@ class Partition:
         """Propose a record whose answer nobody waits for."""
         if self._stopped is None:
             self._queue.append(_Proposal(record, None))
-            self._wake.set()
+            self._wake()
 
     def propose(self, record: Record) -> asyncio.Future[Answer]:
         """Propose a record; the future is done when its commit is durable.
@@ -124,9 +124,9 @@ class Partition:
                 code="HF4012",
                 hint="The server is overloaded; try again later.",
             )
-        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Answer] = self._loop.create_future()
         self._queue.append(_Proposal(record, answer))
-        self._wake.set()
+        self._wake()
         return answer
 
     def expect_new(self, invocation_id: str) -> None:
@@ -152,13 +152,21 @@ class Partition:
                 if not self._queue:
                     if self._stopped is not None:
                         return
-                    self._wake.clear()
-                    await self._wake.wait()
+                    await self._woken()
                     continue
                 await self._run_batch()
         except Exception as error:
             # A failed commit, or a bug in dispatch: both leave memory and store apart.
             self._fail(error)
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def _woken(self) -> None:
+        self._waiter = self._loop.create_future()
+        await self._waiter
+        self._waiter = None
 
     def _fail(self, error: BaseException) -> None:
         """Stop for good: a commit has failed, so what is stored is unknown."""
@@ -248,9 +256,8 @@ class Partition:
         if self._stopped is not None:
             return False
         if not self._queue:
-            self._wake.clear()
-            alarm = asyncio.get_running_loop().call_later(_LINGER_S, self._wake.set)
-            await self._wake.wait()
+            alarm = self._loop.call_later(_LINGER_S, self._wake)
+            await self._woken()
             alarm.cancel()
         return bool(self._queue)
 

@@ -313,6 +313,9 @@ async def test_waiting_commits_fail_with_the_one_under_way(threaded: SqliteStore
             await commit
 
 
+_READ_ONLY_URI = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+
+
 # -- checkpoints -----------------------------------------------------------------------------------
 
 
@@ -355,21 +358,35 @@ async def test_a_checkpoint_that_a_reader_stops_is_tried_again(
     assert wal_size(store) <= before + 100 * 4120
 
 
-async def test_in_idle_time_the_wal_is_cut(
+async def test_in_idle_time_the_wal_is_moved_into_the_file_and_keeps_its_size(
     store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writer_module, "IDLE_SECONDS", 0.01)
     epoch = await store.acquire(0, "me", 1)
-    await store.commit(batch(0, epoch, invocation(1)))
+    for number in range(20):
+        await store.commit(batch(0, epoch, invocation(number)))
+    size = wal_size(store)
+    assert size > 20 * 4096
     async with asyncio.timeout(10):
-        while wal_size(store) > 0:
+        while not is_checkpointed(store):
             await asyncio.sleep(0.005)
-    await store.commit(batch(0, epoch, invocation(2)))
-    assert wal_size(store) > 0
-    async with asyncio.timeout(10):
-        while wal_size(store) > 0:
-            await asyncio.sleep(0.005)
-    assert len(await store.invocations(InvocationFilter(), None, 9)) == 2
+    await store.commit(batch(0, epoch, invocation(20)))
+    assert wal_size(store) == size
+    assert len(await store.invocations(InvocationFilter(), None, 99)) == 21
+
+
+def is_checkpointed(store: SqliteStore) -> bool:
+    """Whether the file alone, without its WAL, has every invocation."""
+    copy = store.path.with_name("copy.db")
+    copy.write_bytes(store.path.read_bytes())
+    # The copy has no WAL, so what is read is what the file has.
+    other = apsw.Connection(f"file:{copy}?immutable=1", flags=_READ_ONLY_URI)
+    try:
+        return other.execute("SELECT count(*) FROM invocation").fetchall()[0][0] == 20
+    except apsw.SQLError:
+        return False
+    finally:
+        other.close()
 
 
 async def test_a_failed_checkpoint_poisons(
@@ -378,7 +395,7 @@ async def test_a_failed_checkpoint_poisons(
     monkeypatch.setattr(writer_module, "CHECKPOINT_PAGES", 1)
     epoch = await store.acquire(0, "me", 1)
 
-    def fail(mode: int) -> None:
+    def fail() -> None:
         writer._report(writer._checkpointed, apsw.IOError("disk I/O error"))
 
     writer = writer_of(store)

@@ -22,6 +22,8 @@ SCHEMA_VERSION = 1
 """Number of the last file in `migration/`; also the file's user_version."""
 CHECK_SIZE_MAX = 64 * 1024 * 1024
 """Larger files are not checked when they are opened: it takes about 1 ms per megabyte."""
+WAL_SIZE_BYTES_MAX = 16 * 1024 * 1024
+"""A WAL that a slow reader let grow further is cut to this when it begins anew."""
 WRITER_CACHE_KIB = 64 * 1024
 READER_CACHE_KIB = 8 * 1024
 
@@ -153,6 +155,7 @@ def _configure_writer(connection: Connection, is_durable: bool) -> None:
         "temp_store": "MEMORY",
         # Checkpoints happen when the writer says so, not inside a commit that somebody waits for.
         "wal_autocheckpoint": "0",
+        "journal_size_limit": str(WAL_SIZE_BYTES_MAX),
     }
     for name, value in pragmas.items():
         # SQLite runs a statement as far as its rows are read; an unread PRAGMA may do nothing.
