@@ -32,7 +32,7 @@ from holdfast.sdk.context import Context, current
 from holdfast.sdk.future import Awakeable, CallFuture, DurableFuture
 from holdfast.sdk.handler import Handler
 from holdfast.sdk.interrupt import Aborted, Suspended
-from holdfast.sdk.machine import JournalMismatch
+from holdfast.sdk.journal import JournalMismatch
 from holdfast.sdk.retry import RetryPolicy
 from holdfast.sdk.serde import Serde, SerdeError
 from holdfast.sdk.service import Service, VirtualObject

@@ -201,7 +201,7 @@ class FakeServer:
         """Let the world do one thing, or nothing."""
         attempt = self.attempt
         is_idle = not self._running or (
-            attempt is not None and not attempt.busy and not attempt._steps
+            attempt is not None and not attempt.busy and not attempt._bodies.running
         )
         if self._pending and (is_idle or self._random.random() < 0.3):
             index = self._random.randrange(len(self._pending))

@@ -36,7 +36,8 @@ from holdfast.domain.message import (
     Value,
     Void,
 )
-from holdfast.sdk.machine import JournalMismatch, Machine, branch_of
+from holdfast.sdk.journal import JournalMismatch, branch_of
+from holdfast.sdk.machine import Machine
 
 INPUT = Input(Value(b"1"))
 

@@ -336,23 +336,24 @@ def idempotency_key_ignored() -> list[Patch]:
 @mutant
 def recorded_step_runs_again() -> list[Patch]:
     """Replay forgets the results of steps."""
-    load = Machine._load
+    make = Machine.__init__
 
-    def forgetful(self: Machine, entries: Any) -> None:
-        load(self, [e for e in entries if not (isinstance(e, Completion) and e.kind == KIND_RUN)])
+    def forgetful(self: Machine, start: Any, entries: Any) -> None:
+        kept = [e for e in entries if not (isinstance(e, Completion) and e.kind == KIND_RUN)]
+        make(self, start, kept)
 
-    return [(Machine, "_load", forgetful)]
+    return [(Machine, "__init__", forgetful)]
 
 
 @mutant
 def replay_skips_an_entry() -> list[Patch]:
     """Replay does not see the last entry of the journal."""
-    load = Machine._load
+    make = Machine.__init__
 
-    def short(self: Machine, entries: Any) -> None:
-        load(self, entries[: max(1, len(entries) - 1)])
+    def short(self: Machine, start: Any, entries: Any) -> None:
+        make(self, start, entries[: max(1, len(entries) - 1)])
 
-    return [(Machine, "_load", short)]
+    return [(Machine, "__init__", short)]
 
 
 @mutant

@@ -22,7 +22,6 @@ import contextvars
 import logging
 import math
 import threading
-import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
@@ -33,20 +32,19 @@ from holdfast.domain.errors import UsageError
 from holdfast.domain.message import (
     Entry,
     Error,
-    Failure,
     Notification,
     Outcome,
-    Run,
     Start,
     Value,
-    message_type,
 )
+from holdfast.sdk.bodies import CODE_USER, Bodies, describe, stack_of
 from holdfast.sdk.branch import Branch, call_site, place
 from holdfast.sdk.context import Context
 from holdfast.sdk.future import DurableFuture, DurableTimer
 from holdfast.sdk.interrupt import ENDED, Aborted, Cancelled, Interrupt, Suspended
+from holdfast.sdk.journal import JournalMismatch
 from holdfast.sdk.loop import hooks_of
-from holdfast.sdk.machine import JournalMismatch, Machine
+from holdfast.sdk.machine import Machine
 from holdfast.sdk.result import child_id, failure_of
 from holdfast.sdk.step import Step
 
@@ -59,12 +57,7 @@ _logger = logging.getLogger(__name__)
 _REAP_ROUNDS = 6
 _REAP_ROUND_S = 5.0
 
-CODE_USER = 500
 CODE_MISMATCH = 570
-
-_BEHAVIOR_RETRY = 0
-_BEHAVIOR_PAUSE = 1
-_BEHAVIOR_FAIL = 2
 
 _reapers: set[asyncio.Task[None]] = set()
 """Kept alive here: the loop holds tasks weakly."""
@@ -121,20 +114,14 @@ class Attempt:
         self._outside.run(place.set, None)
         self._time_floor_s = 0.0
         self._seeds = 0
-        self._steps: dict[int, Step] = {}
-        """Steps whose body runs, by completion id."""
-        self._deferred: dict[int, tuple[Step, DurableFuture[Any]]] = {}
-        """Steps whose body starts when replay is through, unless a result was recorded."""
+        self._bodies = Bodies(self)
         self._tasks: set[asyncio.Future[Any]] = set()
         """Tasks of user code, and bodies that were cancelled."""
-        self._has_fresh_steps = False
         self._is_tick_scheduled = False
         self._is_pumping = False
         self._is_input_closed = False
         self._cancels_passed_on = 0
         self._failure: Error | None = None
-        self._failed_steps: list[int] = []
-        """Completion ids of steps that failed without an outcome, in order."""
         self._interrupt: Interrupt = Aborted("the handler has ended")
         self._reason: str | None = None
         self._reaper: asyncio.Task[None] | None = None
@@ -227,7 +214,7 @@ class Attempt:
     def mismatch(self, error: JournalMismatch) -> NoReturn:
         """End the attempt because the program differs from its journal."""
         self.machine.outgoing.clear()
-        self._deferred.clear()
+        self._bodies.drop_deferred()
         self._fail_at_once(Error(CODE_MISMATCH, str(error)))
         raise self._interrupt from error
 
@@ -254,9 +241,9 @@ class Attempt:
         machine.expect(step.completion_id, future)
         if not future.done():
             if machine.replay_left:
-                self._deferred[step.completion_id] = (step, future)
-            else:
-                self._start_step(step)
+                self._bodies.defer(step, future)
+            elif self._failure is None:
+                self._bodies.start(step)
         return future
 
     def child_id(self, completion_id: int) -> DurableFuture[str]:
@@ -271,13 +258,14 @@ class Attempt:
 
     def cancel_step(self, completion_id: int) -> None:
         """Nobody wants the result of a step any more: stop its body."""
-        self._deferred.pop(completion_id, None)
-        step = self._steps.pop(completion_id, None)
-        if step is not None and step.task is not None:
-            self._tasks.add(step.task)
-            step.task.add_done_callback(self._on_task_done, context=self._outside)
-            step.task.cancel(ENDED)
-            self._schedule_tick()
+        self._bodies.cancel(completion_id)
+
+    # -- the bodies of steps call -----------------------------------------------------------------
+
+    def keep(self, task: asyncio.Task[None]) -> None:
+        """A body was cancelled: the attempt is not over before it is."""
+        self._tasks.add(task)
+        task.add_done_callback(self._on_task_done, context=self._outside)
 
     # -- the handler ------------------------------------------------------------------------------
 
@@ -291,7 +279,7 @@ class Attempt:
             # Whatever else it is, including SystemExit, must not take the process down.
             outcome = failure_of(error)
             if outcome is None and self.is_open:
-                self._fail(Error(CODE_USER, _describe(error), _stack_of(error)))
+                self.fail(Error(CODE_USER, describe(error), stack_of(error)))
         finally:
             self._is_main_over = True
         if outcome is not None and self.is_open:
@@ -306,7 +294,7 @@ class Attempt:
             return
         self._flush()
         self.is_open = False
-        self._stop_steps()
+        self._bodies.stop()
         if not self._tasks:
             self._over()
 
@@ -314,70 +302,6 @@ class Attempt:
         self._tasks.discard(task)
         if not self.is_open and not task.cancelled():
             task.exception()  # Mark it retrieved: nobody is left to look at it.
-
-    # -- bodies of steps --------------------------------------------------------------------------
-
-    def _start_step(self, step: Step) -> None:
-        if self._failure is not None:
-            return
-        self._steps[step.completion_id] = step
-        self._has_fresh_steps = True
-        step.task = asyncio.Task(self._run_step(step), loop=self.loop, context=step.context)
-
-    async def _run_step(self, step: Step) -> None:
-        try:
-            result: Outcome = await step.execute(self.host.executor)
-        except (KeyboardInterrupt, GeneratorExit):
-            raise
-        except BaseException as error:
-            failure = failure_of(error)
-            if failure is None:
-                if self._steps.pop(step.completion_id, None) is not None:
-                    self._on_step_failed(step, error)
-                return
-            result = failure
-        if self._steps.pop(step.completion_id, None) is not None:
-            self.machine.sys_propose(step.completion_id, result)
-            self._schedule_tick()
-
-    def _on_step_failed(self, step: Step, error: BaseException) -> None:
-        delay_ms: int | None = None
-        behavior = _BEHAVIOR_RETRY
-        if step.retry is not None:
-            failures = self.machine.start.step_failures
-            count = 1 + next(
-                (f.count for f in failures if f.completion_id == step.completion_id), 0
-            )
-            delay_ms = step.retry.to_schedule().delay_ms(count)
-            if delay_ms is None:
-                match step.retry.on_max_attempts:
-                    case "pause":
-                        behavior = _BEHAVIOR_PAUSE
-                    case "kill":
-                        behavior = _BEHAVIOR_FAIL
-                    case None:
-                        failure = Failure(CODE_USER, _describe(error))
-                        self.machine.sys_propose(step.completion_id, failure)
-                        self._schedule_tick()
-                        return
-        self._failed_steps.append(step.completion_id)
-        self._fail(
-            Error(
-                CODE_USER,
-                f"step {step.name!r} failed: {_describe(error)}",
-                _stack_of(error),
-                related_command_index=step.command_index,
-                related_command_name=step.name,
-                related_command_type=message_type(Run(0)),
-                next_retry_delay_ms=delay_ms,
-                behavior=behavior,
-            )
-        )
-
-    def _stop_steps(self) -> None:
-        self._deferred.clear()
-        for completion_id in list(self._steps):
-            self.cancel_step(completion_id)
 
     # -- the pump ---------------------------------------------------------------------------------
 
@@ -408,20 +332,17 @@ class Attempt:
 
     def _settle(self) -> bool:
         """Nothing to hand over now. Returns whether something has come up meanwhile."""
-        if self._deferred:
-            deferred, self._deferred = self._deferred, {}
-            for step, future in deferred.values():
-                if not future.done():
-                    self._start_step(step)
+        if self._failure is None:
+            self._bodies.start_deferred()
         if self.machine.outgoing:
-            if self._has_fresh_steps:
+            if self._bodies.has_fresh:
                 # A body that ends at once is recorded together with its step.
-                self._schedule_tick()
+                self.schedule_tick()
             else:
                 self._flush()
                 if self.machine.has_arrivals and self._failure is None:
                     return True
-        if self._steps or not self.is_open:
+        if self._bodies.running or not self.is_open:
             return False
         if self._failure is not None:
             self._fail_at_once(self._failure)
@@ -465,14 +386,15 @@ class Attempt:
 
     # -- sending ----------------------------------------------------------------------------------
 
-    def _schedule_tick(self) -> None:
+    def schedule_tick(self) -> None:
+        """Send what is collected, at the end of this turn of the loop."""
         if not self._is_tick_scheduled:
             self._is_tick_scheduled = True
             self._hooks.call_soon(self._tick, context=self._outside)
 
     def _tick(self) -> None:
         self._is_tick_scheduled = False
-        self._has_fresh_steps = False
+        self._bodies.has_fresh = False
         if self.is_open:
             self._flush()
             self._pump()
@@ -493,23 +415,22 @@ class Attempt:
 
     # -- the end ----------------------------------------------------------------------------------
 
-    def _fail(self, error: Error) -> None:
+    def fail(self, error: Error) -> None:
         """Let the bodies that run end, so that what they cost is not lost; then fail.
 
         Of several errors the first is told, unless a later one ends or pauses the invocation.
         """
         if self._failure is None or error.behavior > self._failure.behavior:
             self._failure = error
-            self._deferred.clear()
-        self._schedule_tick()
+            self._bodies.drop_deferred()
+        self.schedule_tick()
 
     def _fail_at_once(self, error: Error) -> None:
-        if self._failed_steps:
+        failed = self._bodies.failed
+        if failed:
             # Each is counted by its own policy, whichever error is told.
             error = msgspec.structs.replace(
-                error,
-                related_completion_id=self._failed_steps[0],
-                failed_steps=tuple(self._failed_steps),
+                error, related_completion_id=failed[0], failed_steps=tuple(failed)
             )
         self.machine.outgoing.append(error)
         self._flush()
@@ -522,7 +443,7 @@ class Attempt:
         self._reason = reason
         for waiter in self.machine.drop_all():
             waiter.on_failure(interrupt)
-        self._stop_steps()
+        self._bodies.stop()
         if not self.busy:
             self._reap()
 
@@ -572,15 +493,3 @@ class Attempt:
                     },
                 )
             self._call_outside(self._stream.on_closed, self._reason)
-
-
-def _describe(error: BaseException) -> str:
-    text = str(error)
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def _stack_of(error: BaseException) -> str:
-    try:
-        return "".join(traceback.format_exception(error))
-    except Exception:  # The traceback module looks at the error's own attributes and methods.
-        return ""

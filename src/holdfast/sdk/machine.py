@@ -27,11 +27,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol
 
 import xxhash
 
-from holdfast.domain.errors import HoldfastError, LocalProtocolError, UsageError
+from holdfast.domain.errors import UsageError
 from holdfast.domain.message import (
     SIGNAL_CANCEL,
     SIGNAL_INDEX_FIRST,
@@ -40,17 +40,14 @@ from holdfast.domain.message import (
     ChildId,
     ClearAllState,
     ClearState,
-    Command,
     CompleteAwakeable,
     Completion,
     End,
     Entry,
-    FromHandler,
     GetEagerState,
     GetEagerStateKeys,
     GetLazyState,
     GetLazyStateKeys,
-    Input,
     Notification,
     OneWayCall,
     Outcome,
@@ -68,10 +65,8 @@ from holdfast.domain.message import (
     Value,
     Void,
 )
+from holdfast.sdk.journal import Journal, branch_of
 
-C = TypeVar("C", bound=Command)
-
-_Types = type[C] | tuple[type[C], ...]
 _READS: tuple[type[GetEagerState | GetLazyState], ...] = (GetEagerState, GetLazyState)
 _LISTINGS: tuple[type[GetEagerStateKeys | GetLazyStateKeys], ...] = (
     GetEagerStateKeys,
@@ -103,13 +98,7 @@ class Arrival(NamedTuple):
     result: Result
 
 
-class JournalMismatch(HoldfastError):
-    """The program does something else than it did when the journal was recorded."""
-
-    code = "HF0570"
-
-
-class Machine:
+class Machine(Journal):
     """State of one attempt.
 
     Args:
@@ -118,28 +107,23 @@ class Machine:
     """
 
     def __init__(self, start: Start, entries: Sequence[Entry]) -> None:
+        super().__init__(
+            start.invocation_id, (e for e in entries if not isinstance(e, Completion | Signal))
+        )
         self.start = start
-        self.input = Input(Value())
-        self.outgoing: list[FromHandler] = []
-        """Taken, and sent in order, by the shell."""
-        self.differences: list[str] = []
         self.now_ms = start.created_at_ms
         """Time of the latest notification that was handed over: the program's clock."""
         self.cancel_count = 0
         """Cancellations whose turn has come and that user code has not seen."""
-        self.replay_left = 0
-        """Recorded notifications whose turn has not come."""
-        self.command_count = 0
         self.state: dict[str, bytes | None] = dict(start.state)
         """What is known of the state; None: known to be absent."""
         self.is_state_complete = not start.is_state_partial
 
-        self._recorded: dict[str, tuple[Command, int]] = {}
-        """Commands not claimed yet, with their index, by key."""
-        self._unclaimed: dict[str, int] = {}
-        """Number of them, by branch."""
-        self._notifications: deque[Notification] = deque()
-        self._next_completion_id = 1
+        self._notifications: deque[Notification] = deque(
+            e for e in entries if isinstance(e, Completion | Signal)
+        )
+        self.replay_left = len(self._notifications)
+        """Recorded notifications whose turn has not come."""
         self._waiting: dict[int, Waiter] = {}
         self._held: dict[int, Result] = {}
         self._signals_waiting: dict[int, Waiter] = {}
@@ -149,35 +133,6 @@ class Machine:
         self._calls: dict[int, tuple[int, str]] = {}
         """Calls without outcome, by completion id: completion id of the child's id, and key."""
         self._child_ids: dict[int, str] = {}
-        self._load(entries)
-
-    def _load(self, entries: Sequence[Entry]) -> None:
-        last_id = 0
-        for entry in entries:
-            if isinstance(entry, Completion | Signal):
-                self._notifications.append(entry)
-                continue
-            index = self.command_count
-            self.command_count += 1
-            if isinstance(entry, Input):
-                self.input = entry
-                continue
-            if not entry.key:
-                raise LocalProtocolError(
-                    f"Command {index} of {self.start.invocation_id} has no journal key",
-                    hint="The journal was written by another SDK, or through a server that does "
-                    "not keep keys.",
-                )
-            last_id = max(
-                last_id,
-                getattr(entry, "completion_id", 0),
-                getattr(entry, "invocation_id_completion_id", 0),
-            )
-            self._recorded[entry.key] = (entry, index)
-            branch = branch_of(entry.key)
-            self._unclaimed[branch] = self._unclaimed.get(branch, 0) + 1
-        self.replay_left = len(self._notifications)
-        self._next_completion_id = last_id + 1
 
     # -- facts ------------------------------------------------------------------------------------
 
@@ -471,99 +426,3 @@ class Machine:
         if self.cancel_count:
             completions |= {c for c, _ in self._calls.values() if c not in self._child_ids}
         return Suspension(tuple(sorted(completions)), tuple(sorted({SIGNAL_CANCEL} | signals)))
-
-    # -- matching ---------------------------------------------------------------------------------
-
-    def _claim(
-        self, path: str, key: str, kind: str, name: str, site: str, types: _Types[C]
-    ) -> tuple[C, int] | None:
-        if not self._recorded:
-            return None
-        found = self._recorded.get(key)
-        if found is None:
-            if self._unclaimed.get(path):
-                raise self._mismatch(path, _describe(kind, name, site))
-            return None
-        command, index = found
-        if not isinstance(command, types):
-            raise self._mismatch(path, _describe(kind, name, site), command)
-        del self._recorded[key]
-        self._unclaimed[branch_of(key)] -= 1
-        return command, index
-
-    def _compare_call(self, path: str, recorded: Call | OneWayCall, new: Call | OneWayCall) -> None:
-        fields = ("service", "handler", "object_key")
-        if any(getattr(recorded, field) != getattr(new, field) for field in fields):
-            raise self._mismatch(path, _describe_command(new), recorded)
-        if recorded.parameter != new.parameter:
-            self.differences.append(f"{new.key}: another parameter than the recorded one")
-
-    def _mismatch(self, path: str, attempted: str, recorded: Command | None = None) -> Exception:
-        if recorded is None:
-            candidates = (c for c, _ in self._recorded.values() if branch_of(c.key) == path)
-            recorded = next(candidates)
-        branch = path or "the handler itself"
-        return JournalMismatch(
-            f"Journal mismatch in {self.start.invocation_id}, branch: {branch}.\n"
-            f"  recorded:  {_describe_command(recorded)}\n"
-            f"  attempted: {attempted}\n"
-            "The handler changed under a running invocation. Give steps and the functions of tasks "
-            "their old names back, or kill this invocation and call the handler again."
-        )
-
-    def _allocate(self) -> int:
-        number = self._next_completion_id
-        self._next_completion_id = number + 1
-        return number
-
-    def _emit(self, command: Command) -> int:
-        self.outgoing.append(command)
-        index = self.command_count
-        self.command_count = index + 1
-        return index
-
-
-def branch_of(key: str) -> str:
-    """Return the path of the branch in which a journal key was made."""
-    return key.rpartition("/")[0]
-
-
-_KINDS: dict[type, str] = {
-    GetLazyState: "get",
-    GetEagerState: "get",
-    GetLazyStateKeys: "keys",
-    GetEagerStateKeys: "keys",
-    SetState: "set",
-    ClearState: "clear",
-    ClearAllState: "clear_all",
-    Sleep: "sleep",
-    Call: "call",
-    OneWayCall: "send",
-    SendSignal: "cancel",
-    Run: "run",
-    AttachInvocation: "attach",
-    CompleteAwakeable: "resolve or reject",
-    Output: "output",
-}
-
-
-def _describe_command(command: Command) -> str:
-    kind = _KINDS.get(type(command), type(command).__name__)
-    match command:
-        case Call() | OneWayCall():
-            key = "" if command.object_key is None else f"{command.object_key}/"
-            name = f"{command.service}/{key}{command.handler}"
-        case GetEagerState() | GetLazyState() | SetState() | ClearState():
-            name = command.state_key
-        case AttachInvocation() | SendSignal():
-            name = command.target_invocation_id
-        case CompleteAwakeable():
-            name = command.awakeable_id
-        case _:
-            name = command.name
-    return _describe(kind, name, command.site)
-
-
-def _describe(kind: str, name: str, site: str) -> str:
-    what = f"{kind} {name!r}" if name else kind
-    return f"{what} at {site}" if site else what

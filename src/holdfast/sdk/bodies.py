@@ -1,0 +1,138 @@
+"""The bodies of an attempt's steps: which run, which wait for replay to end, which have failed."""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from typing import TYPE_CHECKING, Any
+
+from holdfast.domain.message import Error, Failure, Outcome, Run, message_type
+from holdfast.sdk.future import DurableFuture
+from holdfast.sdk.interrupt import ENDED
+from holdfast.sdk.result import failure_of
+from holdfast.sdk.step import Step
+
+if TYPE_CHECKING:
+    from holdfast.sdk.attempt import Attempt
+
+CODE_USER = 500
+
+_BEHAVIOR_RETRY = 0
+_BEHAVIOR_PAUSE = 1
+_BEHAVIOR_FAIL = 2
+
+
+class Bodies:
+    """The bodies of one attempt's steps."""
+
+    def __init__(self, attempt: Attempt) -> None:
+        self.running: dict[int, Step] = {}
+        """Steps whose body runs, by completion id."""
+        self.failed: list[int] = []
+        """Completion ids of steps that failed without an outcome, in order."""
+        self.has_fresh = False
+        """Whether a body was started in this turn of the loop."""
+        self._attempt = attempt
+        self._deferred: dict[int, tuple[Step, DurableFuture[Any]]] = {}
+        """Steps whose body starts when replay is through, unless a result was recorded."""
+
+    def defer(self, step: Step, future: DurableFuture[Any]) -> None:
+        """Start a body when replay is through, unless its future is done by then."""
+        self._deferred[step.completion_id] = (step, future)
+
+    def start_deferred(self) -> None:
+        """Replay is through."""
+        if self._deferred:
+            deferred, self._deferred = self._deferred, {}
+            for step, future in deferred.values():
+                if not future.done():
+                    self.start(step)
+
+    def drop_deferred(self) -> None:
+        """Start no more of them."""
+        self._deferred.clear()
+
+    def cancel(self, completion_id: int) -> None:
+        """Stop a body whose result nobody wants."""
+        self._deferred.pop(completion_id, None)
+        step = self.running.pop(completion_id, None)
+        if step is not None and step.task is not None:
+            self._attempt.keep(step.task)
+            step.task.cancel(ENDED)
+            self._attempt.schedule_tick()
+
+    def stop(self) -> None:
+        """Stop all."""
+        self._deferred.clear()
+        for completion_id in list(self.running):
+            self.cancel(completion_id)
+
+    def start(self, step: Step) -> None:
+        """Run a body."""
+        self.running[step.completion_id] = step
+        self.has_fresh = True
+        step.task = asyncio.Task(self._run(step), loop=self._attempt.loop, context=step.context)
+
+    async def _run(self, step: Step) -> None:
+        try:
+            result: Outcome = await step.execute(self._attempt.host.executor)
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as error:
+            failure = failure_of(error)
+            if failure is None:
+                if self.running.pop(step.completion_id, None) is not None:
+                    self._on_failed(step, error)
+                return
+            result = failure
+        if self.running.pop(step.completion_id, None) is not None:
+            self._attempt.machine.sys_propose(step.completion_id, result)
+            self._attempt.schedule_tick()
+
+    def _on_failed(self, step: Step, error: BaseException) -> None:
+        delay_ms: int | None = None
+        behavior = _BEHAVIOR_RETRY
+        if step.retry is not None:
+            failures = self._attempt.machine.start.step_failures
+            count = 1 + next(
+                (f.count for f in failures if f.completion_id == step.completion_id), 0
+            )
+            delay_ms = step.retry.to_schedule().delay_ms(count)
+            if delay_ms is None:
+                match step.retry.on_max_attempts:
+                    case "pause":
+                        behavior = _BEHAVIOR_PAUSE
+                    case "kill":
+                        behavior = _BEHAVIOR_FAIL
+                    case None:
+                        failure = Failure(CODE_USER, describe(error))
+                        self._attempt.machine.sys_propose(step.completion_id, failure)
+                        self._attempt.schedule_tick()
+                        return
+        self.failed.append(step.completion_id)
+        self._attempt.fail(
+            Error(
+                CODE_USER,
+                f"step {step.name!r} failed: {describe(error)}",
+                stack_of(error),
+                related_command_index=step.command_index,
+                related_command_name=step.name,
+                related_command_type=message_type(Run(0)),
+                next_retry_delay_ms=delay_ms,
+                behavior=behavior,
+            )
+        )
+
+
+def describe(error: BaseException) -> str:
+    """Return type and text of an error."""
+    text = str(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def stack_of(error: BaseException) -> str:
+    """Return the traceback of an error."""
+    try:
+        return "".join(traceback.format_exception(error))
+    except Exception:  # The traceback module looks at the error's own attributes and methods.
+        return ""

@@ -1,0 +1,184 @@
+"""The recorded commands of one attempt's journal, by key, and how new ones are matched with them.
+
+A key is branch path, kind, name and occurrence; `machine` says what is compared and why. Sans-IO.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TypeVar
+
+from holdfast.domain.errors import HoldfastError, LocalProtocolError
+from holdfast.domain.message import (
+    AttachInvocation,
+    Call,
+    ClearAllState,
+    ClearState,
+    Command,
+    CompleteAwakeable,
+    FromHandler,
+    GetEagerState,
+    GetEagerStateKeys,
+    GetLazyState,
+    GetLazyStateKeys,
+    Input,
+    OneWayCall,
+    Output,
+    Run,
+    SendSignal,
+    SetState,
+    Sleep,
+    Value,
+)
+
+C = TypeVar("C", bound=Command)
+
+Types = type[C] | tuple[type[C], ...]
+
+
+class JournalMismatch(HoldfastError):
+    """The program does something else than it did when the journal was recorded."""
+
+    code = "HF0570"
+
+
+class Journal:
+    """What an attempt has recorded and not yet claimed, and what it adds.
+
+    Args:
+        invocation_id: For messages.
+        commands: The commands of the journal so far, in recorded order; the first is Input.
+    """
+
+    def __init__(self, invocation_id: str, commands: Iterable[Command]) -> None:
+        self.input = Input(Value())
+        self.outgoing: list[FromHandler] = []
+        """Taken, and sent in order, by the shell."""
+        self.differences: list[str] = []
+        self.command_count = 0
+        self._invocation_id = invocation_id
+        self._recorded: dict[str, tuple[Command, int]] = {}
+        """Commands not claimed yet, with their index, by key."""
+        self._unclaimed: dict[str, int] = {}
+        """Number of them, by branch."""
+        self._next_completion_id = 1
+        self._load(commands)
+
+    def _load(self, commands: Iterable[Command]) -> None:
+        last_id = 0
+        for index, command in enumerate(commands):
+            self.command_count += 1
+            if isinstance(command, Input):
+                self.input = command
+                continue
+            if not command.key:
+                raise LocalProtocolError(
+                    f"Command {index} of {self._invocation_id} has no journal key",
+                    hint="The journal was written by another SDK, or through a server that does "
+                    "not keep keys.",
+                )
+            last_id = max(
+                last_id,
+                getattr(command, "completion_id", 0),
+                getattr(command, "invocation_id_completion_id", 0),
+            )
+            self._recorded[command.key] = (command, index)
+            branch = branch_of(command.key)
+            self._unclaimed[branch] = self._unclaimed.get(branch, 0) + 1
+        self._next_completion_id = last_id + 1
+
+    # -- matching ---------------------------------------------------------------------------------
+
+    def _claim(
+        self, path: str, key: str, kind: str, name: str, site: str, types: Types[C]
+    ) -> tuple[C, int] | None:
+        if not self._recorded:
+            return None
+        found = self._recorded.get(key)
+        if found is None:
+            if self._unclaimed.get(path):
+                raise self._mismatch(path, _describe(kind, name, site))
+            return None
+        command, index = found
+        if not isinstance(command, types):
+            raise self._mismatch(path, _describe(kind, name, site), command)
+        del self._recorded[key]
+        self._unclaimed[branch_of(key)] -= 1
+        return command, index
+
+    def _compare_call(self, path: str, recorded: Call | OneWayCall, new: Call | OneWayCall) -> None:
+        fields = ("service", "handler", "object_key")
+        if any(getattr(recorded, field) != getattr(new, field) for field in fields):
+            raise self._mismatch(path, _describe_command(new), recorded)
+        if recorded.parameter != new.parameter:
+            self.differences.append(f"{new.key}: another parameter than the recorded one")
+
+    def _mismatch(self, path: str, attempted: str, recorded: Command | None = None) -> Exception:
+        if recorded is None:
+            candidates = (c for c, _ in self._recorded.values() if branch_of(c.key) == path)
+            recorded = next(candidates)
+        branch = path or "the handler itself"
+        return JournalMismatch(
+            f"Journal mismatch in {self._invocation_id}, branch: {branch}.\n"
+            f"  recorded:  {_describe_command(recorded)}\n"
+            f"  attempted: {attempted}\n"
+            "The handler changed under a running invocation. Give steps and the functions of tasks "
+            "their old names back, or kill this invocation and call the handler again."
+        )
+
+    def _allocate(self) -> int:
+        number = self._next_completion_id
+        self._next_completion_id = number + 1
+        return number
+
+    def _emit(self, command: Command) -> int:
+        self.outgoing.append(command)
+        index = self.command_count
+        self.command_count = index + 1
+        return index
+
+
+def branch_of(key: str) -> str:
+    """Return the path of the branch in which a journal key was made."""
+    return key.rpartition("/")[0]
+
+
+_KINDS: dict[type, str] = {
+    GetLazyState: "get",
+    GetEagerState: "get",
+    GetLazyStateKeys: "keys",
+    GetEagerStateKeys: "keys",
+    SetState: "set",
+    ClearState: "clear",
+    ClearAllState: "clear_all",
+    Sleep: "sleep",
+    Call: "call",
+    OneWayCall: "send",
+    SendSignal: "cancel",
+    Run: "run",
+    AttachInvocation: "attach",
+    CompleteAwakeable: "resolve or reject",
+    Output: "output",
+}
+
+
+def _describe_command(command: Command) -> str:
+    kind = _KINDS.get(type(command), type(command).__name__)
+    match command:
+        case Call() | OneWayCall():
+            key = "" if command.object_key is None else f"{command.object_key}/"
+            name = f"{command.service}/{key}{command.handler}"
+        case GetEagerState() | GetLazyState() | SetState() | ClearState():
+            name = command.state_key
+        case AttachInvocation() | SendSignal():
+            name = command.target_invocation_id
+        case CompleteAwakeable():
+            name = command.awakeable_id
+        case _:
+            name = command.name
+    return _describe(kind, name, command.site)
+
+
+def _describe(kind: str, name: str, site: str) -> str:
+    what = f"{kind} {name!r}" if name else kind
+    return f"{what} at {site}" if site else what
