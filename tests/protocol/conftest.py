@@ -1,0 +1,8 @@
+"""Properties are checked without a deadline: a busy machine is no failure."""
+
+from __future__ import annotations
+
+from hypothesis import settings
+
+settings.register_profile("protocol", deadline=None)
+settings.load_profile("protocol")
