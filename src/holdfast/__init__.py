@@ -32,12 +32,20 @@ from holdfast.sdk.context import Context, current
 from holdfast.sdk.future import Awakeable, CallFuture, DurableFuture
 from holdfast.sdk.handler import Handler
 from holdfast.sdk.interrupt import Aborted, Suspended
+from holdfast.sdk.invocation import Invocation, invocation
 from holdfast.sdk.journal import JournalMismatch
+from holdfast.sdk.race import Winner, race
 from holdfast.sdk.retry import RetryPolicy
+from holdfast.sdk.retryable import RetryableError
+from holdfast.sdk.saga import CompensationError, Saga, saga
 from holdfast.sdk.serde import Serde, SerdeError
+from holdfast.sdk.sync import SyncContext
 from holdfast.sdk.service import Service, VirtualObject
+from holdfast.sdk.verb_workflow import Promise
+from holdfast.sdk.workflow import Workflow
 
 if TYPE_CHECKING:
+    from holdfast import testing as testing
     from holdfast.sdk.http_client import Client, SyncClient
     from holdfast.server.embedded import embedded
 
@@ -49,28 +57,39 @@ __all__ = [
     "Awakeable",
     "CallFuture",
     "Client",
+    "CompensationError",
     "ConflictError",
     "Context",
     "DurableFuture",
     "Handler",
     "HoldfastError",
+    "Invocation",
     "JournalMismatch",
     "NotFoundError",
+    "Promise",
     "ProtocolError",
     "RetryPolicy",
+    "RetryableError",
+    "Saga",
     "Serde",
     "SerdeError",
     "Service",
     "StorageError",
     "Suspended",
     "SyncClient",
+    "SyncContext",
     "TerminalError",
     "TransportError",
     "UsageError",
     "VirtualObject",
+    "Winner",
+    "Workflow",
     "__version__",
     "current",
     "embedded",
+    "invocation",
+    "race",
+    "saga",
 ]
 
 
@@ -78,6 +97,8 @@ def __getattr__(name: str) -> Any:
     # Imported by those who use it: the server, and what it needs, takes its time.
     if name == "embedded":
         return importlib.import_module("holdfast.server.embedded").embedded
+    if name == "testing":
+        return importlib.import_module("holdfast.testing")
     if name in ("Client", "SyncClient"):
         return getattr(importlib.import_module("holdfast.sdk.http_client"), name)
     raise AttributeError(f"module 'holdfast' has no attribute {name!r}")

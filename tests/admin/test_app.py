@@ -11,6 +11,7 @@ from holdfast.domain.ids import deployment_id_of, print_invocation_id
 from holdfast.domain.message import SIGNAL_CANCEL, Signal, StepFailures, Void
 from holdfast.domain.target import HandlerKind, ServiceKind, Target
 from holdfast.engine.decision import Answer, Reply
+from holdfast.engine.on_state import state_version
 from holdfast.engine.row import (
     AttemptFailure,
     InvocationRow,
@@ -99,9 +100,12 @@ async def test_deployment(client: Client) -> None:
     seen = await client.get(f"/deployments/{DEPLOYMENT_ID}")
     services = (await client.get("/services")).json["services"]
     assert seen.json["services"] == services
-    seen = await client.get("/deployments/dp_1x")
+    unknown = f"dp_1{0:022}"
+    seen = await client.get(f"/deployments/{unknown}")
     assert (seen.status, seen.json["error_code"]) == (404, "HF1062")
-    assert "There is no deployment 'dp_1x'." in seen.json["message"]
+    assert f"There is no deployment '{unknown}'." in seen.json["message"]
+    seen = await client.get("/deployments/dp_1x")
+    assert (seen.status, seen.json["error_code"]) == (400, "HF1003")
 
 
 async def test_service(client: Client) -> None:
@@ -245,7 +249,7 @@ async def test_shows_an_invocation(client: Client, handle: FakeHandle) -> None:
     assert seen.status == 200
     shown = seen.json
     assert set(shown) >= {
-        name.removesuffix("_ms") if name.endswith("_at_ms") else name
+        name.removesuffix("_ms") if name.endswith(("_at_ms", "_since_ms")) else name
         for name in InvocationRow.__struct_fields__
     }
     expected = {
@@ -373,10 +377,11 @@ async def test_state(client: Client, handle: FakeHandle) -> None:
     assert seen.json == {
         "service": "Cart",
         "key": "a/b",
+        "version": state_version({"count": b"3", "note": b"<b>", "raw": b"\xff\x00"}),
         "entries": [
-            {"name": "count", "encoding": "json", "value": 3, "size": 1},
-            {"name": "note", "encoding": "text", "value": "<b>", "size": 3},
-            {"name": "raw", "encoding": "base64", "value": "/wA=", "size": 2},
+            {"name": "count", "encoding": "json", "value": 3, "size": 1, "expires_at": None},
+            {"name": "note", "encoding": "text", "value": "<b>", "size": 3, "expires_at": None},
+            {"name": "raw", "encoding": "base64", "value": "/wA=", "size": 2, "expires_at": None},
         ],
     }
     assert (await client.get("/holdfast/v1/state/Cart/none")).json["entries"] == []

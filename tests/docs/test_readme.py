@@ -18,6 +18,7 @@ TESTED = [
     *(f"docs/howto/{path.name}" for path in sorted((ROOT / "docs" / "howto").glob("*.md"))),
     "docs/explanation/determinism.md",
     "docs/explanation/guarantees.md",
+    "docs/explanation/state.md",
 ]
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
-from .harness import Holdfast, Ledger, wait_until
+from .harness import Holdfast, Ledger, ask, wait_until
 
 
 def child_of(holdfast: Holdfast, parent: str) -> str:
@@ -81,3 +83,25 @@ def test_what_has_not_begun_is_cancelled_at_once(dev: Holdfast, ledger: Ledger) 
     assert dev.patch(holder, "kill").status == 200
     assert dev.attach(last).ok() == 5
     assert not any(line.startswith("once") for line in ledger.lines())
+
+
+def test_a_running_step_is_stopped_at_once_by_a_cancel_and_by_a_signal(
+    basics: Holdfast, ledger: Ledger
+) -> None:
+    basics.up()
+    cancelled = basics.send("Trip/wander", "Ada")
+    signalled = basics.send("Trip/wander", "Bob")
+    ledger.until("stroll Ada")
+    ledger.until("stroll Bob")
+    begin_s = time.time()
+    assert basics.patch(cancelled, "cancel").status == 202
+    assert basics.post(f"/holdfast/v1/invocations/{signalled}/signals/go", "east").status == 202
+    assert basics.attach(cancelled).status == 409
+    assert basics.attach(signalled).ok() == "went east"
+    stopped = [line for line in ledger.lines() if line.startswith("stopped")]
+    assert sorted(line.split()[0] for line in stopped) == ["stopped-Ada", "stopped-Bob"]
+    assert all(float(line.split()[1]) - begin_s < 1 for line in stopped)
+    assert "home Ada" in ledger.lines()
+    assert "home Bob" not in ledger.lines()
+    late = ask("POST", basics.ingress, f"/holdfast/v1/invocations/{signalled}/signals/go")
+    assert (late.status, late.error_code()) == (409, "HF0524")

@@ -10,7 +10,14 @@ from holdfast.domain.message import ChildId, Completion, Entry, FromHandler, Sig
 from holdfast.domain.retry import RetrySchedule
 from holdfast.domain.target import HandlerKind, HandlerManifest, ServiceKind, Target
 from holdfast.engine.apply import apply
-from holdfast.engine.decision import Action, Answer, ClearState, DeleteJournal, DeleteTimers
+from holdfast.engine.decision import (
+    Action,
+    Answer,
+    ClearState,
+    DeleteAnnex,
+    DeleteJournal,
+    DeleteTimers,
+)
 from holdfast.engine.record import HandlerSent, Invoke, Record
 from holdfast.engine.row import (
     HandlerRow,
@@ -53,10 +60,21 @@ class Harness:
         kind: HandlerKind = HandlerKind.PLAIN,
         retry: RetrySchedule | None = None,
     ) -> None:
-        is_plain = kind is HandlerKind.PLAIN
-        service_kind = ServiceKind.SERVICE if is_plain else ServiceKind.VIRTUAL_OBJECT
+        service_kind = {
+            HandlerKind.PLAIN: ServiceKind.SERVICE,
+            HandlerKind.WORKFLOW: ServiceKind.WORKFLOW,
+        }.get(kind, ServiceKind.VIRTUAL_OBJECT)
         manifest = HandlerManifest(name=handler, kind=kind, retry=retry)
         self.handlers[service, handler] = HandlerRow(service_kind, manifest, DEPLOYMENT)
+
+    def serve_workflow(self, service: str = "Signup") -> None:
+        """Serve a workflow with main handler `run` and shared handlers `wait` and `confirm`."""
+        for handler in ("run", "wait", "confirm"):
+            kind = HandlerKind.WORKFLOW if handler == "run" else HandlerKind.SHARED
+            manifest = HandlerManifest(name=handler, kind=kind, workflow_retention_ms=5000)
+            self.handlers[service, handler] = HandlerRow(
+                ServiceKind.WORKFLOW, manifest, DEPLOYMENT
+            )
 
     def invoke(
         self,
@@ -95,16 +113,19 @@ class Harness:
 
     def apply(self, record: Record, *, at_ms: int | None = None) -> list[Action]:
         """Apply one record, write its change and return its actions."""
+        return self.apply_together(record, at_ms=at_ms)
+
+    def apply_together(self, *records: Record, at_ms: int | None = None) -> list[Action]:
+        """Apply records in one batch; keep actions and answer of the last one."""
         view = View(self.partition, self.partition_count, self.epoch, {})
-        stamp = Stamp(
-            self.now_ms if at_ms is None else at_ms, next(self._numbers).to_bytes(16, "big")
-        )
-        draft = self._decide(view, record, stamp)
-        view.merge(draft)
+        at_ms = self.now_ms if at_ms is None else at_ms
+        for record in records:
+            stamp = Stamp(at_ms, next(self._numbers).to_bytes(16, "big"))
+            draft = self._decide(view, record, stamp)
+            view.merge(draft)
+            self.actions, self.answer = draft.actions, draft.answer
         self._write(view)
-        self.actions = draft.actions
-        self.answer = draft.answer
-        return draft.actions
+        return self.actions
 
     def sent(self, invocation_id: str, *messages: FromHandler) -> list[Action]:
         """Apply messages of the current attempt."""
@@ -134,10 +155,22 @@ class Harness:
                 )
             case (Lookup.ENTRY, invocation_id, index):
                 return self.journal(invocation_id)[index]
-            case (Lookup.STATE_NAMES, service, object_key):
+            case (Lookup.PROMISE_NAMES, service, object_key):
                 return tuple(
-                    sorted(k[3] for k in self.rows if k[:3] == (Table.STATE, service, object_key))
+                    sorted(k[3] for k in self.rows if k[:3] == (Table.PROMISE, service, object_key))
                 )
+            case (Lookup.STATE_NAMES, service, object_key, at_ms):
+                return tuple(
+                    sorted(
+                        k[3]
+                        for k, row in self.rows.items()
+                        if k[:3] == (Table.STATE, service, object_key) and row.is_live(at_ms)
+                    )
+                )
+            case (Lookup.ANNEX_SINKS, invocation_id):
+                slots = sorted(k for k in self.rows if k[:2] == (Table.ANNEX, invocation_id))
+                sinks = (self.rows[slot].sink for slot in slots)
+                return tuple(sink for sink in sinks if sink is not None)
         return self.rows.get(key)
 
     def _write(self, view: View) -> None:
@@ -147,6 +180,8 @@ class Harness:
                     self._drop(lambda k, i=invocation_id: k[0] is Table.TIMER and k[2] == i)
                 case ClearState(service, key):
                     self._drop(lambda k, s=service, o=key: k[:3] == (Table.STATE, s, o))
+                case DeleteAnnex(invocation_id):
+                    self._drop(lambda k, i=invocation_id: k[:2] == (Table.ANNEX, i))
                 case DeleteJournal(invocation_id):
                     self.journals.pop(invocation_id, None)
         for key, row in view.rows.items():

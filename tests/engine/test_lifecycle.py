@@ -11,6 +11,7 @@ from holdfast.domain.message import (
     Error,
     Failure,
     Input,
+    OneWayCall,
     Output,
     ProposeRunCompletion,
     Run,
@@ -21,7 +22,7 @@ from holdfast.domain.message import (
     Void,
 )
 from holdfast.domain.retry import OnMaxAttempts, RetrySchedule
-from holdfast.domain.target import HandlerKind
+from holdfast.domain.target import HandlerKind, ServiceKind, Target
 from holdfast.engine import on_handler_sent
 from holdfast.engine.decision import (
     EndAttempt,
@@ -36,7 +37,10 @@ from holdfast.engine.record import (
     AttemptResumed,
     Expired,
     HandlerSent,
+    Invoke,
     KillRequested,
+    PurgeRequested,
+    Record,
     SignalSent,
     TimerFired,
 )
@@ -260,6 +264,45 @@ def test_losses_after_progress_do_not_use_up_attempts() -> None:
         assert engine.row(invocation).retry_count == 0
 
 
+def test_a_refused_attempt_waits_by_the_policy() -> None:
+    engine = Harness()
+    invocation = engine.invoke()
+    refused = AttemptLost(invocation, 1, 1, "404", 404, is_refused=True)
+    engine.apply(refused)
+    row = engine.row(invocation)
+    assert row.status is Status.BACKING_OFF
+    assert 500 <= row.retry_at_ms - NOW_MS <= 650
+    assert (row.retry_count, row.stale_retry_count) == (1, 1)
+    assert row.last_failure is not None
+    assert row.last_failure.code == 404
+
+
+def test_a_refused_attempt_waits_at_least_as_long_as_it_was_asked_to() -> None:
+    engine = Harness()
+    one, other = engine.invoke(), engine.invoke()
+    engine.apply(AttemptLost(one, 1, 1, "503", 503, is_refused=True, retry_after_ms=3000))
+    assert engine.row(one).retry_at_ms >= NOW_MS + 3000
+    engine.apply(AttemptLost(other, 1, 1, "503", 503, is_refused=True, retry_after_ms=1))
+    assert engine.row(other).retry_at_ms >= NOW_MS + 500
+
+
+def test_a_refusal_may_leave_the_count_of_the_handler_alone() -> None:
+    engine = Harness()
+    invocation = engine.invoke()
+    engine.apply(AttemptLost(invocation, 1, 1, "415", 415, is_refused=True, is_counted=False))
+    row = engine.row(invocation)
+    assert row.status is Status.BACKING_OFF
+    assert (row.retry_count, row.stale_retry_count) == (1, 0)
+
+
+def test_refusals_use_up_attempts() -> None:
+    engine = Harness()
+    engine.serve("S", "h", retry=RetrySchedule(1, 1.0, 1, 1))
+    invocation = engine.invoke("S", "h")
+    engine.apply(AttemptLost(invocation, 1, 1, "404", 404, is_refused=True))
+    assert engine.status(invocation) is Status.PAUSED
+
+
 def test_a_full_journal_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(on_handler_sent, "JOURNAL_LENGTH_MAX", 3)
     engine = Harness()
@@ -409,3 +452,39 @@ def test_the_same_id_twice_is_one_invocation() -> None:
     assert engine.answer is not None
     assert engine.answer.reply is Reply.PREVIOUSLY_ACCEPTED
     assert len(engine.journal(invocation)) == 1
+
+
+def test_an_invocation_that_is_made_again_in_the_batch_of_its_removal_has_no_past() -> None:
+    for last, status in (
+        (Suspension((2,)), Status.SUSPENDED),
+        (None, Status.COMPLETED),
+    ):
+        engine = Harness()
+        invocation = engine.invoke(idempotency_key="k")
+        target, kind = Target("Greeter", "greet"), HandlerKind.PLAIN
+        again = Invoke(invocation, target, ServiceKind.SERVICE, kind, b"2", idempotency_key="k")
+        call = OneWayCall("Greeter", "greet", b"2", None, (), None, NOW_MS * 2, 1)
+        engine.sent(invocation, call, Sleep(NOW_MS, 2), *DONE)
+        (child,) = {key[1] for key in engine.rows if key[0] is Table.INVOCATION} - {invocation}
+        end: Record = KillRequested(invocation)
+        if last is not None:
+            messages = (Sleep(NOW_MS * 2, 2), last)
+            end = HandlerSent(invocation, 1, 1, DEPLOYMENT, messages)
+        engine.apply_together(PurgeRequested(invocation), again, end)
+        assert engine.status(invocation) is status
+        assert engine.status(child) is Status.SCHEDULED
+
+
+def test_what_an_earlier_invocation_of_the_same_id_says_is_not_heard() -> None:
+    engine = Harness()
+    invocation = engine.invoke(idempotency_key="k")
+    target, kind = Target("Greeter", "greet"), HandlerKind.PLAIN
+    again = Invoke(invocation, target, ServiceKind.SERVICE, kind, b"2", idempotency_key="k")
+    sent = HandlerSent(invocation, 1, 1, DEPLOYMENT, (Run(1),), NOW_MS)
+    lost = AttemptLost(invocation, 1, 1, "gone", created_at_ms=NOW_MS)
+    removal = KillRequested(invocation), PurgeRequested(invocation), again
+    engine.apply_together(*removal, sent, lost, at_ms=NOW_MS + 1)
+    assert engine.journal(invocation) == [Input(Value(b"2"))]
+    assert engine.row(invocation).attempt == 1
+    engine.sent(invocation, Run(1))
+    assert len(engine.journal(invocation)) == 2

@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +24,8 @@ import holdfast as hf
 from ..e2e.harness import Holdfast
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-NAMES = sorted(path.stem for path in EXAMPLES.glob("*.py"))
+TESTS = sorted(EXAMPLES.glob("test_*.py"))
+NAMES = sorted(path.stem for path in EXAMPLES.glob("*.py") if path not in TESTS)
 
 
 def docstring(name: str) -> str:
@@ -71,7 +73,33 @@ def test_an_example_is_short_and_says_how_to_run_it(name: str) -> None:
 
 
 def test_no_example_is_forgotten() -> None:
-    assert NAMES == ["approval", "counter", "hello", "parallel", "weather_agent"]
+    assert NAMES == [
+        "approval",
+        "counter",
+        "hello",
+        "parallel",
+        "race",
+        "retry",
+        "saga",
+        "session_state",
+        "signal",
+        "weather_agent",
+        "workflow",
+    ]
+
+
+@pytest.mark.parametrize("path", TESTS, ids=lambda path: path.stem)
+def test_examples_of_tests_pass(path: Path) -> None:
+    options = ("-n0", "-p", "no:cacheprovider", "-o", "asyncio_mode=auto")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *options, str(path)],
+        cwd=EXAMPLES.parent,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
 
 
 # -- the commands --------------------------------------------------------------------------------
@@ -111,6 +139,27 @@ def test_commands_of_approval(tmp_path: Path) -> None:
         assert curl(holdfast, attach, **ids) == "Ada gets 120.00 euros"
 
 
+def test_commands_of_workflow(tmp_path: Path) -> None:
+    begin, status, click, attach = commands("workflow")
+    with served("workflow", tmp_path) as holdfast:
+        invocation_id = curl(holdfast, begin)["invocationId"]
+        assert curl(holdfast, begin) == {
+            "invocationId": invocation_id,
+            "status": "PreviouslyAccepted",
+        }
+        dev = holdfast.current("dev")
+        dev.until("To ada@example.org: click with")
+        shown = re.search(r"click with (\S+)", dev.text)
+        assert shown is not None
+        assert curl(holdfast, status) == "waiting for the click"
+        # Nobody has to be there while it waits.
+        assert dev.terminate() == 0
+        holdfast.dev("--no-reload")
+        assert curl(holdfast, click, SECRET=shown.group(1)) is None
+        assert curl(holdfast, attach) == "ada is in"
+        assert curl(holdfast, status) == "done"
+
+
 def test_commands_of_parallel(tmp_path: Path) -> None:
     with served("parallel", tmp_path) as holdfast:
         answers = [curl(holdfast, each) for each in commands("parallel")]
@@ -124,6 +173,36 @@ def test_commands_of_weather_agent(tmp_path: Path) -> None:
         (row,) = holdfast.invocations()
         steps = [e["name"] for e in holdfast.journal(row["id"]) if e["kind"] == "Command: Run"]
         assert steps == ["model call", "get_weather", "model call"]
+
+
+def test_commands_of_saga(tmp_path: Path) -> None:
+    good, bad, count = commands("saga")
+    with served("saga", tmp_path) as holdfast:
+        assert curl(holdfast, good) == "Have a good time in Oslo"
+        assert curl(holdfast, count) == 2
+        with pytest.raises(AssertionError, match="nobody sells tickets to Atlantis"):
+            curl(holdfast, bad)
+        assert curl(holdfast, count) == 2
+
+
+def test_commands_of_race(tmp_path: Path) -> None:
+    with served("race", tmp_path) as holdfast:
+        answers = [curl(holdfast, each) for each in commands("race")]
+        assert answers == ["found by hare", "nobody found it in time"]
+        asked = [row["id"] for row in holdfast.invocations() if row["target"] == "Search/ask"]
+        assert len(asked) == 4
+        for each in asked:
+            holdfast.until_status(each, "completed")
+        assert sum(holdfast.invocation(each)["has_failed"] for each in asked) == 3
+
+
+def test_commands_of_signal(tmp_path: Path) -> None:
+    take, note, other, finish = commands("signal")
+    with served("signal", tmp_path) as holdfast:
+        ids = {"INVOCATION_ID": curl(holdfast, take)["invocationId"]}
+        curl(holdfast, note, **ids)
+        curl(holdfast, other, **ids)
+        assert curl(holdfast, finish) == "# trip; pack a hat; feed the cat; (enough)"
 
 
 # -- embedded ------------------------------------------------------------------------------------
@@ -153,12 +232,41 @@ async def test_embedded_hello_and_counter(tmp_path: Path) -> None:
         assert await client.call(counter.value, key="a") == 20
 
 
+def test_commands_of_retry(tmp_path: Path) -> None:
+    with served("retry", tmp_path) as holdfast:
+        assert [curl(holdfast, each) for each in commands("retry")] == [
+            "lamp paid at try 3",
+            "not paid: declined",
+            "cancelled: not done 0.2 s after it was due",
+        ]
+
+
 async def test_embedded_parallel(tmp_path: Path) -> None:
     parallel = load("parallel")
     async with hf.embedded(parallel.app, store=f"sqlite:{tmp_path / 'a.db'}") as client:
         assert await client.call(parallel.compare, ["a", "bc"]) == {"a": 1, "bc": 2}
         assert await client.call(parallel.hurry, 0.01) == "in time"
         assert await client.call(parallel.hurry, 60) == "too slow"
+
+
+@pytest.mark.parametrize("is_right", [True, False])
+async def test_embedded_workflow(
+    is_right: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workflow = load("workflow")
+    store = f"sqlite:{tmp_path / 'a.db'}"
+    printed = ""
+    async with hf.embedded(workflow.app, store=store) as client:
+        await client.send(workflow.run, "a@b", key="ada")
+        async with asyncio.timeout(30):
+            while "click with" not in printed:
+                await asyncio.sleep(0.005)
+                printed += capsys.readouterr().out
+    async with hf.embedded(workflow.app, store=store) as client:
+        secret = printed.split()[-1] if is_right else "a guess"
+        await client.call(workflow.click, secret, key="ada")
+        outcome = await client.attach(hf.invocation(workflow.run, key="ada"))
+    assert outcome == ("ada is in" if is_right else "ada stays out")
 
 
 @pytest.mark.parametrize("is_approved", [True, False])
@@ -186,6 +294,31 @@ async def test_embedded_weather_agent(tmp_path: Path, monkeypatch: pytest.Monkey
     try:
         async with hf.embedded(weather.app, store=f"sqlite:{tmp_path / 'a.db'}") as client:
             answer = await client.call(weather.ask, "How is the weather in Rome?")
+    finally:
+        weather.model.close()
+        await weather.provider.aclose()
+    assert answer == "It is sunny in Rome."
+
+
+def test_commands_of_session_state(tmp_path: Path) -> None:
+    with served("session_state", tmp_path) as holdfast:
+        assert [curl(holdfast, each) for each in commands("session_state")] == [
+            None,
+            ["lamp"],
+            "Ada: lamp",
+        ]
+
+
+async def test_examples_are_deterministic(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    parallel, weather = load("parallel"), load("weather_agent")
+    options = {"always_replay": True, "strict": True}
+    async with hf.testing.environment(parallel.app, **options) as env:
+        assert await env.client.call(parallel.compare, ["a", "bc"]) == {"a": 1, "bc": 2}
+        assert await env.client.call(parallel.hurry, 60) == "too slow"
+    try:
+        async with hf.testing.environment(weather.app, **options) as env:
+            answer = await env.client.call(weather.ask, "How is the weather in Rome?")
     finally:
         weather.model.close()
         await weather.provider.aclose()

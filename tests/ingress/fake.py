@@ -19,7 +19,7 @@ from holdfast.domain.target import (
     ServiceManifest,
 )
 from holdfast.engine.decision import Answer, Reply
-from holdfast.engine.row import HandlerRow, InvocationRow, JournalRow
+from holdfast.engine.row import HandlerRow, InvocationRow, JournalRow, StateEdit, StateRow
 from holdfast.server.handle import Accepted, Finished, Request
 from holdfast.storage.base import InvocationFilter, StoredDeployment
 from holdfast.transport.base import HandlerPort
@@ -80,6 +80,36 @@ SERVICES = (
 )
 
 
+class FakeOperations:
+    """Operations that remember what they were asked."""
+
+    def __init__(self, handle: FakeHandle) -> None:
+        self._handle = handle
+        self.asked: list[tuple[object, ...]] = []
+
+    async def pause(self, invocation_id: str) -> Answer:
+        self.asked.append(("pause", invocation_id))
+        return self._handle.answer
+
+    async def resume(self, invocation_id: str, deployment: str = "keep") -> Answer:
+        self.asked.append(("resume", invocation_id, deployment))
+        return self._handle.answer
+
+    async def restart(
+        self,
+        invocation_id: str,
+        from_index: int = 0,
+        deployment: str = "latest",
+        idempotency_key: str | None = None,
+    ) -> tuple[str, Answer]:
+        self.asked.append(("restart", invocation_id, from_index, deployment, idempotency_key))
+        return "inv_1new", self._handle.answer
+
+    async def purge(self, invocation_id: str, *, is_journal_only: bool = False) -> Answer:
+        self.asked.append(("purge", invocation_id, is_journal_only))
+        return self._handle.answer
+
+
 class FakeHandle:
     """A ServerHandle whose answers a test sets."""
 
@@ -90,13 +120,16 @@ class FakeHandle:
         self.requests: list[Request] = []
         self.signals: list[tuple[str, Signal]] = []
         self.killed: list[str] = []
+        self.operations = FakeOperations(self)
         self.finished = Finished(INVOCATION_ID, Value(b'"hi"'), 0)
         self.accepted = Accepted(INVOCATION_ID, True, 0)
         self.answer = Answer(Reply.ACCEPTED, None)
         self.outcomes: dict[str, Finished | None] = {}
         self.rows: dict[str, InvocationRow] = {}
         self.journals: dict[str, list[JournalRow]] = {}
-        self.states: dict[tuple[str, str], dict[str, bytes]] = {}
+        self.states: dict[tuple[str, str], dict[str, bytes | StateRow]] = {}
+        self.edits: list[tuple[str, str, StateEdit]] = []
+        self.edit_reply = Reply.ACCEPTED
         self.queries: list[tuple[InvocationFilter, tuple[int, str] | None, int]] = []
         self.error: Exception | None = None
         self.gate: asyncio.Event | None = None
@@ -191,8 +224,20 @@ class FakeHandle:
     async def journal(self, invocation_id: str) -> list[JournalRow]:
         return self.journals.get(invocation_id, [])
 
-    async def state(self, service: str, key: str) -> dict[str, bytes]:
-        return self.states.get((service, key), {})
+    async def state(self, service: str, key: str) -> dict[str, StateRow]:
+        state = self.states.get((service, key), {})
+        return {
+            name: value if isinstance(value, StateRow) else StateRow(value)
+            for name, value in state.items()
+        }
+
+    async def state_keys(self, service: str, after: str, limit: int) -> list[str]:
+        keys = sorted(key for of, key in self.states if of == service and key > after)
+        return keys[:limit]
+
+    async def edit_state(self, service: str, key: str, edit: StateEdit) -> Answer:
+        self.edits.append((service, key, edit))
+        return Answer(self.edit_reply)
 
     async def attach_worker(self, port: HandlerPort) -> str:
         raise NotImplementedError

@@ -8,7 +8,7 @@ from holdfast.domain.errors import CorruptState, StorageUnavailable
 from holdfast.domain.message import Failure, Value
 from holdfast.domain.target import Target
 from holdfast.ingress.app import create_ingress_app
-from holdfast.ingress.outcome import finished_response
+from holdfast.ingress.outcome import OutputType, finished_response
 from holdfast.server.handle import Finished, Overloaded
 from holdfast.web.asgi import Message, Receive, Scope, Send
 from tests.ingress.fake import INVOCATION_ID, NOW_MS, Client, FakeHandle, scope_of
@@ -188,7 +188,7 @@ async def test_sends_again(client: Client, handle: FakeHandle) -> None:
         ("/Greeter/greet/send?limit-key=k", [JSON], b"1", 400, "HF1016", "Limit keys are not"),
         ("/Greeter/greet", [JSON, *[("x-a", "b")] * 200], b"1", 431, "HF1017", "has 202 headers"),
         ("/Greeter/greet", [JSON, ("cookie", "x" * 65_536)], b"1", 431, "HF1017", "65536"),
-        ("/Greeter/greet", [JSON], b"", 400, "HF1020", "the body is empty"),
+        ("/Cart/k/add", [JSON], b"", 400, "HF1020", "the body is empty"),
         ("/Greeter/ping", [], b"1", 400, "HF1021", "takes no input"),
         ("/Greeter/greet", [JSON], b'{"a":', 400, "HF1022", "ends too early at line 1, column 6"),
         ("/Greeter/greet", [JSON], b"NaN", 400, "HF1023", "JSON has no such number"),
@@ -303,7 +303,7 @@ async def test_errors_of_the_server(
 
 async def test_content_types_cannot_forge_headers(handle: FakeHandle) -> None:
     for content_type in ("text/plain\r\nset-cookie: a=b", "nonsense", "text/плейн"):
-        response = finished_response(handle.finished, content_type)
+        response = finished_response(handle.finished, OutputType(content_type))
         assert (b"content-type", b"application/octet-stream") in response.headers
 
 

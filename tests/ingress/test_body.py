@@ -25,7 +25,10 @@ def manifest(**options: Any) -> HandlerManifest:
         ({}, "application/json; charset=utf-8", b"1"),
         ({}, "Application/JSON", b"1"),
         ({"is_input_required": False}, None, b""),
+        ({}, JSON, b""),
         ({"is_input_required": False}, JSON, b""),
+        ({"is_input_required": False, "input_schema": SCHEMA}, None, b""),
+        ({"is_input_required": False, "input_schema": SCHEMA}, JSON, b""),
         ({"input_content_type": ""}, None, b""),
         ({"input_content_type": "*/*"}, "text/plain", b""),
         ({"input_content_type": "*/*"}, "text/plain", b"{"),
@@ -41,8 +44,9 @@ def test_accepts(options: dict[str, Any], content_type: str | None, body: bytes)
 @pytest.mark.parametrize(
     ("options", "content_type", "body", "code", "text"),
     [
-        ({}, JSON, b"", "HF1020", "Handler greet needs input, and the body is empty"),
-        ({}, None, b"", "HF1020", "the body is empty"),
+        ({"input_schema": SCHEMA}, JSON, b"", "HF1020", "Handler greet needs input, and the body"),
+        ({"input_schema": SCHEMA}, None, b"", "HF1020", "the body is empty"),
+        ({}, None, b"", "HF1026", "none was sent"),
         ({"input_content_type": "*/*", "input_schema": SCHEMA}, "a/b", b"", "HF1020", "is empty"),
         ({"input_content_type": ""}, None, b"1", "HF1021", "takes no input; found a body of 1"),
         ({"input_content_type": ""}, JSON, b"", "HF1021", "found content-type 'application/json'"),

@@ -6,11 +6,11 @@ import json
 
 import pytest
 
+from holdfast.domain.identity import idempotent_id, workflow_id
 from holdfast.domain.message import Failure, Signal, Value
 from holdfast.domain.target import HandlerKind, ServiceKind, Target
 from holdfast.engine.decision import Answer, Reply
 from holdfast.engine.row import InvocationRow, Status
-from holdfast.ingress.identity import idempotent_id, workflow_id
 from holdfast.server.handle import Finished
 from tests.ingress.fake import AWAKEABLE_ID, INVOCATION_ID, NOW_MS, Client, FakeHandle
 
@@ -231,7 +231,7 @@ async def test_refuses_methods(client: Client, method: str, allowed: str, path: 
         ("/restate/workflow/Signup//attach", 400, "HF1012", "is empty"),
         ("/restate", 400, "HF1005", "'/restate' has no meaning"),
         ("/restate/", 400, "HF1005", "has no meaning"),
-        ("/restate/nothing", 400, "HF1005", "'/restate/nothing' has no meaning"),
+        ("/restate/nothing", 404, "HF1005", "'/restate/nothing' has no meaning"),
         ("/restate/call/Greeter", 400, "HF1005", "has no meaning"),
         ("/restate/call/a/b/c/d", 400, "HF1005", "has no meaning"),
     ],

@@ -25,19 +25,23 @@ from holdfast.domain.message import (
     ClearAllState,
     ClearState,
     CompleteAwakeable,
+    CompletePromise,
     Completion,
     End,
     Entry,
     Error,
     Failure,
     FromHandler,
+    GetInvocationOutput,
     GetLazyState,
     GetLazyStateKeys,
+    GetPromise,
     Input,
     Notification,
     OneWayCall,
     Outcome,
     Output,
+    PeekPromise,
     ProposeRunCompletion,
     Result,
     Run,
@@ -135,9 +139,13 @@ class FakeServer:
         self.streams: list[Stream] = []
         self.attempt: Attempt | None = None
         self.now_ms = BEGIN_MS
+        self.output: Value | Failure | Void = Void()
+        """Of other invocations, when it is asked for."""
         self.is_patient = False
         """Whether timers wait until they are fired by hand."""
         self.is_retrying = True
+        self.is_time_taken = False
+        """Whether the waits between attempts take their time."""
         """Whether failed attempts are repeated."""
         self._crash = crash
         self._is_request_response = is_request_response
@@ -146,7 +154,9 @@ class FakeServer:
         self._pending: list[Notification] = []
         self._timers: list[Sleep] = []
         self._open_calls: list[Call] = []
-        self._step_failures: dict[int, int] = {}
+        self.promises: dict[str, Outcome] = {}
+        self._promise_gets: list[GetPromise] = []
+        self._step_failures: dict[int, tuple[int, int]] = {}
         self._attempts_max = attempts_max
         self._children = 0
         self._wake = asyncio.Event()
@@ -167,6 +177,16 @@ class FakeServer:
                     self._child(entry.invocation_id_completion_id)
             if isinstance(entry, Call) and entry.completion_id not in done:
                 self._take_call(entry)
+            if isinstance(entry, AttachInvocation) and entry.completion_id not in done:
+                self._take_attach(entry)
+            if isinstance(entry, GetInvocationOutput) and entry.completion_id not in done:
+                self.complete(entry.completion_id, self.output, completion_kind(entry))
+            is_first = isinstance(entry, CompletePromise) and self.resolve_promise(
+                entry.promise_name, entry.result
+            )
+            is_of_promise = isinstance(entry, GetPromise | PeekPromise | CompletePromise)
+            if is_of_promise and entry.completion_id not in done:
+                self._take_promise(entry, is_first=is_first)
 
     # -- running ----------------------------------------------------------------------------------
 
@@ -225,7 +245,9 @@ class FakeServer:
             for entry in self.journal
             if isinstance(entry, Completion | Signal)
         }
+        arrived |= {("n", e.name) for e in self.journal[self._replayed :] if isinstance(e, Signal)}
         wanted = {("c", n) for n in waits.completions} | {("s", n) for n in waits.signals}
+        wanted |= {("n", name) for name in waits.named_signals}
         return not (arrived & wanted - self._seen_signals(arrived))
 
     def _seen_signals(self, arrived: set[tuple[str, Any]]) -> set[tuple[str, Any]]:
@@ -233,13 +255,16 @@ class FakeServer:
         return {("s", SIGNAL_CANCEL)} if self._cancel_seen else set()
 
     _cancel_seen = False
+    _replayed = 0
+    """How much of the journal the last attempt began with."""
 
     def _open(self) -> None:
         assert len(self.streams) < self._attempts_max, "too many attempts"
         self._cancel_seen = any(isinstance(e, Signal) and e.index == 1 for e in self.journal)
+        self._replayed = len(self.journal)
         stream = Stream(self)
         self.streams.append(stream)
-        failures = tuple(StepFailures(c, n, 0) for c, n in self._step_failures.items())
+        failures = tuple(StepFailures(c, n, t) for c, (n, t) in self._step_failures.items())
         start = Start(
             ID, self.service, self.handler, self.key, len(self.journal), dict(self.state),
             self.is_state_partial, 0, 0, 42, len(self.streams), BEGIN_MS, failures,
@@ -284,7 +309,10 @@ class FakeServer:
             case Error():
                 self.errors.append(message)
                 for number in message.failed_steps:
-                    self._step_failures[number] = self._step_failures.get(number, 0) + 1
+                    count, since_ms = self._step_failures.get(number, (0, self.now_ms))
+                    self._step_failures[number] = (count + 1, since_ms)
+                if self.is_time_taken:
+                    self.now_ms += message.next_retry_delay_ms or 0
                 self.attempt = None
                 self._running = False
                 if message.behavior == 2:
@@ -331,14 +359,51 @@ class FakeServer:
                 self.signals_sent.append(command)
             case CompleteAwakeable():
                 self.completed_awakeables.append(command)
+            case GetPromise() | PeekPromise():
+                self._take_promise(command)
+            case CompletePromise(promise_name=name, result=result):
+                is_first = self.resolve_promise(name, result)
+                self._take_promise(command, is_first=is_first)
+            case GetInvocationOutput():
+                kind = completion_kind(command)
+                self.complete(command.completion_id, self.output, kind)
             case AttachInvocation():
-                self._pending.append(
-                    self._completion(
-                        command.completion_id, value("attached"), completion_kind(command)
-                    )
-                )
+                self._take_attach(command)
             case _:
                 pass
+
+    def resolve_promise(self, name: str, outcome: Outcome) -> bool:
+        """Complete a promise as another invocation does; return whether it was the first."""
+        if name in self.promises:
+            return False
+        self.promises[name] = outcome
+        gets, self._promise_gets = self._promise_gets, []
+        for get in gets:
+            self._take_promise(get)
+        return True
+
+    def _take_promise(
+        self, command: GetPromise | PeekPromise | CompletePromise, *, is_first: bool = False
+    ) -> None:
+        outcome = self.promises.get(command.promise_name)
+        result: Result
+        match command:
+            case GetPromise():
+                if outcome is None:
+                    self._promise_gets.append(command)
+                    return
+                result = outcome
+            case PeekPromise():
+                result = Void() if outcome is None else outcome
+            case CompletePromise():
+                result = Void() if is_first else Failure(409, "promise already completed")
+        self._pending.append(
+            self._completion(command.completion_id, result, completion_kind(command))
+        )
+
+    def _take_attach(self, command: AttachInvocation) -> None:
+        kind = completion_kind(command)
+        self._pending.append(self._completion(command.completion_id, value("attached"), kind))
 
     def _take_call(self, call: Call) -> None:
         result = self._answer(call)
@@ -378,6 +443,16 @@ class FakeServer:
         if any(isinstance(e, Signal) and e.index == index for e in [*self._pending, *self.journal]):
             return
         self._pending.append(Signal(result, index, None, self.now_ms))
+
+    def signal_named(self, name: str, result: Value | Failure) -> None:
+        self.now_ms += 1
+        self.record(Signal(result, None, name, self.now_ms))
+
+    def signal_named_later(self, name: str, result: Value | Failure) -> None:
+        """Let the signal come at a random moment, once for each value."""
+        known = [e for e in [*self._pending, *self.journal] if isinstance(e, Signal)]
+        if not any(e.name == name and e.result == result for e in known):
+            self._pending.append(Signal(result, None, name, self.now_ms))
 
     def cancel(self) -> None:
         self.signal(SIGNAL_CANCEL, Void())

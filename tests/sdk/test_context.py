@@ -130,7 +130,7 @@ async def test_state_of_an_object() -> None:
 @both_loops
 async def test_state_needs_an_object() -> None:
     async def handler(ctx: hf.Context) -> None:
-        with pytest.raises(hf.UsageError, match=r"ctx\.get needs a VirtualObject: S/h belongs"):
+        with pytest.raises(hf.UsageError, match=r"ctx\.get needs a VirtualObject or a Work"):
             ctx.get("a")
         with pytest.raises(hf.UsageError, match="S/h has no key"):
             ctx.key  # noqa: B018

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 import holdfast as hf
 from holdfast.client import Sent
+from holdfast.ingress.retry import parse_retry
 
 from .loops import both_loops
 
@@ -93,6 +95,26 @@ sync_and_async = pytest.mark.parametrize("is_sync", [False, True], ids=["async",
 
 @sync_and_async
 @both_loops
+async def test_policies_and_times_of_a_request(is_sync: bool) -> None:
+    sent = b'{"invocationId":"inv_1x","status":"Accepted"}'
+    server = Server([(202, {}, sent)] * 3)
+    async with server as url:
+        client = Both(url, is_sync)
+        policy = hf.RetryPolicy(max_attempts=3, max_duration=5, on_max_attempts="kill")
+        later = datetime.now(UTC) + timedelta(hours=1)
+        await client.send(add, {"a": 1}, key="k", retry=policy)
+        await client.send(add, {"a": 1}, key="k", at=later)
+        await client.send(add, {"a": 1}, key="k", at=datetime(2020, 1, 1, tzinfo=UTC))
+        await client.close()
+    (_, headers, _), (line, _, _), (past, _, _) = server.requests
+    assert parse_retry(headers["holdfast-retry"]) == policy.to_schedule()
+    delay_ms = int(line.split("delay=")[1].split("ms")[0])
+    assert 3_500_000 < delay_ms <= 3_600_000
+    assert past.startswith("POST /Cart/k/add/send HTTP")
+
+
+@sync_and_async
+@both_loops
 async def test_routes_and_headers(is_sync: bool) -> None:
     sent = b'{"invocationId":"inv_1x","status":"PreviouslyAccepted"}'
     server = Server(
@@ -102,6 +124,8 @@ async def test_routes_and_headers(is_sync: bool) -> None:
             (200, {}, b"[2]"),
             (470, {}, b"{}"),
             (200, {}, b""),
+            (202, {}, b""),
+            (202, {}, b""),
             (202, {}, b""),
             (202, {}, b""),
             (202, {}, b""),
@@ -120,6 +144,8 @@ async def test_routes_and_headers(is_sync: bool) -> None:
         await client.resolve("sign_1", {"ok": True})
         await client.reject("sign_1", "nö")
         await client.cancel("inv_1x")
+        await client.signal("inv_1x", "a/b", [1])
+        await client.reject_signal("inv_1x", "go", "nö")
         assert await client.call("Plain/echo", "x", type=str) == "text"
         await client.close()
     lines = [line.removesuffix(" HTTP/1.1") for line, _, _ in server.requests]
@@ -132,13 +158,16 @@ async def test_routes_and_headers(is_sync: bool) -> None:
         "POST /base/restate/awakeables/sign_1/resolve",
         "POST /base/restate/awakeables/sign_1/reject",
         "PATCH /invocations/inv_1x/cancel",
+        "POST /base/holdfast/v1/invocations/inv_1x/signals/a%2Fb",
+        "POST /base/holdfast/v1/invocations/inv_1x/signals/go/reject",
         "POST /base/Plain/echo",
     ]
     _, headers, body = server.requests[0]
     assert (headers["idempotency-key"], headers["x-a"]) == ("i", "b")
     assert (headers["content-type"], headers["authorization"]) == ("application/json", "Bearer t")
     assert body == b'{"a":1}'
-    assert server.requests[6][2] == "nö".encode()
+    assert server.requests[6][2] == server.requests[9][2] == "nö".encode()
+    assert server.requests[8][2] == b"[1]"
     # One for the ingress, one for the admin API; the same address, but another base.
     assert server.connections <= 2
 

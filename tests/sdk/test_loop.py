@@ -209,5 +209,7 @@ async def test_debug_mode() -> None:
         await asyncio.sleep(1)
         return sum(await asyncio.gather(ctx.run("a", double, 1), ctx.run("b", double, 2)))
 
-    asyncio.get_running_loop().set_debug(True)
+    loop = asyncio.get_running_loop()
+    loop.set_debug(True)
+    loop.slow_callback_duration = 0  # asyncio describes each callback in the log
     assert await server_of(handler).run() == 6

@@ -24,6 +24,7 @@ from holdfast.domain.message import (
     GetLazyStateKeys,
     Input,
     Output,
+    ProposeRunCompletion,
     Result,
     Run,
     SendSignal,
@@ -147,7 +148,8 @@ def test_a_new_operation_before_recorded_ones_is_a_mismatch() -> None:
         "  recorded:  run 'fetch weather' at app.py:10 run\n"
         "  attempted: run 'get weather' at app.py:10 run\n"
         "The handler changed under a running invocation. Give steps and the functions of tasks "
-        "their old names back, or kill this invocation and call the handler again. [HF0570]"
+        "their old names back, or resume it on a deployment that can replay it (holdfast inv "
+        "resume ID --deployment latest), or kill it and call the handler again. [HF0570]"
     )
 
 
@@ -281,7 +283,8 @@ def test_cancellation_is_passed_on_to_calls_in_flight() -> None:
     m.outgoing.clear()
     m.sys_pass_cancel_on(0)
     key = "cancel[0]/cancel:call:Other.do#0#0"
-    assert m.outgoing == [SendSignal("inv_child", Void(), 1, None, "", key)]
+    cancel = SendSignal("inv_child", Void(), 1, None, "", key, is_passed_on=True)
+    assert m.outgoing == [cancel]
 
 
 def test_a_journal_without_keys_is_refused() -> None:
@@ -295,3 +298,48 @@ def test_a_journal_without_keys_is_refused() -> None:
 )
 def test_branch_of(key: str, branch: str) -> None:
     assert branch_of(key) == branch
+
+
+def test_a_new_invocation_goes_the_new_way_and_records_it() -> None:
+    m = machine()
+    assert m.sys_patched("v2", "f.py:1 f")
+    assert m.sys_patched("v2", "f.py:9 f")
+    assert m.outgoing == [
+        Run(1, "patched:v2", "patched:v2#0", "f.py:1 f"),
+        ProposeRunCompletion(1, Value(b"true")),
+    ]
+    assert m.sys_run("", "run:a#0", "a", "") == (2, 2)
+
+
+def test_what_was_recorded_behind_the_place_keeps_the_old_way() -> None:
+    m = machine([Run(1, "a", "run:a#0"), completion(1), Run(2, "b", "other[0]/run:b#0")])
+    m.sys_run("", "run:a#0", "a", "")
+    assert not m.sys_patched("v2", "")
+    m.sys_run("other[0]", "other[0]/run:b#0", "b", "")
+    assert not m.sys_patched("v2", ""), "one invocation, one answer"
+    assert m.sys_patched("v3", ""), "nothing was done behind this place"
+    proposal = ProposeRunCompletion(3, Value(b"true"))
+    assert m.outgoing == [Run(3, "patched:v3", "patched:v3#0"), proposal]
+
+
+def test_a_recorded_patch_holds_and_need_not_be_asked_for() -> None:
+    patch = Run(1, "patched:v2", "patched:v2#0")
+    journal = [patch, completion(1, Value(b"true")), Run(2, "a", "run:a#0"), completion(2)]
+    m = machine(journal)
+    assert m.sys_patched("v2", "")
+    assert m.sys_run("", "run:a#0", "a", "") == (2, 2)
+    assert m.outgoing == []
+    without = machine(journal)
+    without.sys_run("", "run:a#0", "a", "")
+    without.sys_output(Value(b"1"))
+    assert [type(message) for message in without.outgoing] == [Output, End]
+
+
+def test_results_that_wait_for_their_turn_do_not_close_a_gate() -> None:
+    # The attempt that lost its marker was on the new way; other branches were told more since.
+    m = machine([Run(1, "a", "run:a#0"), Run(2, "b", "run:b#0"), completion(1), completion(2)])
+    m.sys_run("", "run:a#0", "a", "")
+    m.sys_run("", "run:b#0", "b", "")
+    m.take()
+    assert m.has_arrivals
+    assert m.sys_patched("v2", "")

@@ -38,14 +38,14 @@ class Program:
         self.noise = random.Random()
         self.has_jitter = False
         """Whether tasks interleave differently each time."""
-        service = hf.Service("S")
+        service = hf.Workflow("S")
 
         async def h(ctx: hf.Context) -> Any:
             self.traces.append([])
             self._trace.set(self.traces[-1])
             return await handler(self, ctx)
 
-        service.handler(h)
+        service.main(h)
         self.app = hf.App(service)
         self.server: FakeServer
 
@@ -307,7 +307,8 @@ class Generator:
     """Makes a random tree of combinators; each leaf has a unique name."""
 
     leaves = ("run", "run", "flaky", "call", "sleep", "asleep", "awakeable", "state", "fail")
-    races = ("first", "completed", "timeout", "shield")
+    leaves += ("promise", "signal")
+    races = ("first", "completed", "timeout", "shield", "race")
     nodes = ("seq", "gather", "group", "background")
 
     def __init__(self, seed: int, *, has_races: bool = True) -> None:
@@ -351,16 +352,37 @@ async def evaluate_leaf(p: Program, ctx: hf.Context, kind: str, name: str, numbe
         case "state":
             ctx.send("Other/note", name)
             return ctx.random.randrange(1000)
+        case "promise":
+            return await evaluate_promise(p, ctx, name, number)
         case "awakeable":
             awakeable = ctx.awakeable(type=int)
             p.server.signal_later(awakeable._number, Value(str(number).encode()))
             return await awakeable
+        case "signal":
+            for turn in range(2):
+                p.server.signal_named_later(name, Value(str(turn).encode()))
+            # They come in any order; each is taken once.
+            return sorted([await ctx.signal(name, type=int), await ctx.signal(name, type=int)])
         case _:
             try:
                 await ctx.call("Fails/always", number)
             except hf.TerminalError as error:
                 return error.message
     return name
+
+
+async def evaluate_promise(p: Program, ctx: hf.Context, name: str, number: int) -> Any:
+    promise = ctx.promise(name, int)
+    if number % 2:
+        p.server.resolve_promise(name, Value(str(number).encode()))
+        return await promise.value()
+    waiting = promise.value()
+    await promise.resolve(number)
+    try:
+        await promise.reject("too late")
+    except hf.TerminalError as error:
+        return [await promise.peek(), await waiting, error.code]
+    raise AssertionError("a promise was completed twice")
 
 
 async def evaluate_node(p: Program, ctx: hf.Context, kind: str, n: int, parts: list[Any]) -> Any:
@@ -381,6 +403,9 @@ async def evaluate_node(p: Program, ctx: hf.Context, kind: str, n: int, parts: l
                 task.cancel()
             await asyncio.gather(*pending, return_exceptions=True)
             return [task.result() for task in started if task in done]
+        case "race":
+            winner = await hf.race(*coros)
+            return [winner.index, winner.value]
         case "completed":
             return [await future for future in asyncio.as_completed(coros)]
         case "shield":

@@ -122,6 +122,57 @@ def test_wrong_types_are_refused_at_start_up() -> None:
         hf.App(other)
 
 
+def test_options_in_the_manifest() -> None:
+    service = hf.Service(
+        "S", concurrency=3, metadata={"team": "a"}, documentation="About.", lazy_state=True,
+        invocation_timeout=timedelta(minutes=1),
+    )  # fmt: skip
+
+    @service.handler
+    async def plain(ctx: hf.Context) -> None:
+        """Docstring."""
+
+    @service.handler(
+        concurrency=1, metadata={"n": "1"}, documentation="Text.", lazy_state=False, retry=None
+    )
+    async def own(ctx: hf.Context) -> None: ...
+
+    manifest = service.manifest()
+    assert (manifest.metadata, manifest.documentation) == ({"team": "a"}, "About.")
+    first, second = manifest.handlers
+    assert (first.concurrency, first.is_concurrency_shared) == (3, True)
+    assert (first.metadata, first.documentation, first.is_state_lazy) == ({}, "Docstring.", True)
+    assert (second.concurrency, second.is_concurrency_shared) == (1, False)
+    assert (second.metadata, second.documentation) == ({"n": "1"}, "Text.")
+    assert not second.is_state_lazy
+    assert first.invocation_timeout_ms == second.invocation_timeout_ms == 60_000
+    assert first.retry is second.retry is None
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"concurrency": 0}, "S: concurrency must be a whole number, 1 or more, not 0"),
+        ({"concurrency": True}, "S: concurrency must be"),
+        ({"invocation_timeout": 0}, "invocation_timeout must be longer than nothing"),
+        ({"abort_timeout": -1}, "abort_timeout must be a timedelta or a number of seconds"),
+        ({"journal_retention": "1d"}, "journal_retention must be"),
+        ({"retry": 3}, "retry must be a RetryPolicy, not 3"),
+        ({"private": "yes"}, "private must be True or False"),
+        ({"metadata": {"a": 1}}, "metadata must map texts to texts"),
+        ({"documentation": b"x"}, "documentation must be a text"),
+        ({"concurency": 1}, "Did you mean concurrency?"),
+        ({"workflow_retention": 1}, "S has no option 'workflow_retention'"),
+    ],
+)
+def test_bad_options_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(hf.UsageError, match="HF0530") as caught:
+        hf.Service("S", **options)
+    assert message in str(caught.value)
+    with pytest.raises(hf.UsageError, match="HF0530"):
+        hf.Service("S").handler(**options)(test_bad_options_are_refused)
+
+
 @pytest.mark.parametrize("name", ["", "1a", "_", "a b", "a/b", "openapi", "RestateThing", "ä"])
 def test_bad_service_names(name: str) -> None:
     with pytest.raises(hf.UsageError, match="cannot be the name of a service"):
@@ -140,6 +191,17 @@ def test_bad_handler_names_and_duplicates() -> None:
         service.handler(name="a.b")(h)
     with pytest.raises(hf.UsageError, match="Two services are named"):
         hf.App(service, hf.Service("My.Service-1"))
+
+
+async def test_a_bound_method_is_a_handler() -> None:
+    class Forecaster:
+        async def run(self, ctx: hf.Context, city: str) -> int:
+            return len(city)
+
+    handler = hf.Service("Weather").handler(Forecaster().run)
+    assert str(handler) == "Weather/run"
+    assert handler.manifest({}).input_schema == {"type": "string"}
+    assert await handler(Any, "Bern") == 4
 
 
 async def test_a_handler_is_still_its_function() -> None:

@@ -33,7 +33,7 @@ from holdfast.domain.message import (
 )
 from holdfast.domain.target import Manifest, ServiceKind, ServiceManifest
 from holdfast.engine.decision import Batch, Reply
-from holdfast.engine.row import Status
+from holdfast.engine.row import StateRow, Status
 from holdfast.server import invoker as invoker_module
 from tests.server.harness import CountingStore, ScriptedPort, hosting, request, until
 
@@ -194,6 +194,28 @@ async def test_a_value_that_cannot_be_stored_harms_only_its_own_record() -> None
         assert fatal == []
 
 
+async def test_an_attempt_that_began_before_its_batch_was_refused_is_the_only_one() -> None:
+    store, port = CountingStore(), ScriptedPort()
+    async with hosting(store, port) as host:
+
+        def refuse(batch: Batch) -> None:
+            if any(row.entry == Input(Value(b"bad")) for row in batch.journal):
+                raise Unstorable("a lone surrogate")
+
+        store.check = refuse
+        bad = asyncio.ensure_future(host.send(request(host)._replace(body=b"bad")))
+        good = asyncio.ensure_future(host.call(request(host)))
+        with pytest.raises(Unstorable):
+            await bad
+        bodies = [attempt.entries[0].value.content for attempt in port.attempts]
+        assert sorted(bodies) == [b"1", b"bad"]
+        for attempt in port.attempts:
+            assert attempt.is_aborted == (attempt.entries[0].value.content == b"bad")
+            attempt.finish(b"3")
+        assert (await good).outcome == Value(b"3")
+        assert host.health()["attempts_open"] == 0
+
+
 async def test_whoever_waits_hears_that_the_server_has_stopped() -> None:
     store, port = CountingStore(), ScriptedPort()
     async with hosting(store, port) as host:
@@ -255,7 +277,7 @@ async def test_state_of_a_key_is_sent_with_the_start() -> None:
         await until(lambda: len(port.attempts) == 2)
         assert port.attempts[1].start.state == {"a": b"1"}
         assert not port.attempts[1].start.is_state_partial
-        assert await host.state("Box", "k") == {"a": b"1"}
+        assert await host.state("Box", "k") == {"a": StateRow(b"1")}
 
 
 async def test_a_sleep_wakes_a_suspended_invocation_also_after_a_restart() -> None:

@@ -18,15 +18,18 @@ from holdfast.domain.message import (
     ChildId,
     ClearAllState,
     ClearState,
+    CompletePromise,
     Completion,
     Entry,
     FromHandler,
     GetInvocationOutput,
+    GetPromise,
     Input,
     Notification,
     OneWayCall,
     Outcome,
     Output,
+    PeekPromise,
     ProposeRunCompletion,
     Run,
     SetState,
@@ -46,11 +49,24 @@ from holdfast.engine.decision import (
     StartAttempt,
 )
 from holdfast.engine.record import HandlerSent, OutboxRow
-from holdfast.engine.row import InvocationRow, JournalRow, LockRow, OriginKind, Status, Table
+from holdfast.engine.row import (
+    SLOT_RETRY,
+    InvocationRow,
+    JournalRow,
+    LockRow,
+    OriginKind,
+    Status,
+    Table,
+)
 from holdfast.storage.memory import MemoryStore
+
+from .brief import LimitRules
+from .flow import FlowRules, is_of_main
+from .shelf import SERVICE, ShelfRules
 
 KeyName = tuple[str, str]
 _ACTIVE = (Status.RUNNING, Status.SUSPENDED, Status.BACKING_OFF, Status.PAUSED)
+_AT_REST = (Status.PAUSED, Status.COMPLETED)
 _LEAVING = "left before it was durable"
 
 
@@ -91,14 +107,16 @@ class Life:
         self.arrival: tuple[int, int] | None = None
         self.outcome: Outcome | None = None
         self.is_removed = False
+        self.is_cancelled = False
+        self.is_journal_purged = False
 
 
 class Delivery:
     """What one attempt has been given. One per stream."""
 
-    def __init__(self, invocation_id: str, attempt: int) -> None:
-        self.invocation_id = invocation_id
-        self.attempt = attempt
+    def __init__(self, invocation_id: str, attempt: int, life_number: int) -> None:
+        self.invocation_id, self.attempt = invocation_id, attempt
+        self.whose = (invocation_id, life_number)
         self.life: Life | None = None
         self.position = 0
         self.completions: set[int] = set()
@@ -122,8 +140,14 @@ class Oracle:
         self.state: dict[KeyName, dict[str, bytes]] = {}
         self.increments: dict[KeyName, int] = {}
         self.commit_count = 0
-        self.seen: dict[tuple[str, str], str] = {}
+        self.seen: dict[tuple[str, int, str], str] = {}
         self.step_runs = 0
+        self.may_resume: set[str] = set()
+        """Invocations that a person has asked to resume."""
+        self.may_purge: set[str] = set()
+        self.may_purge_journal: set[str] = set()
+        self.flow = FlowRules(self)
+        self.limits, self.shelf = LimitRules(self.fail), ShelfRules(self)
         self._sent: dict[int, tuple[object, HandlerSent]] = {}
         self._begun: list[tuple[KeyName, Life]] = []
         """Whose first attempt began in the batch that is being checked."""
@@ -160,7 +184,17 @@ class Oracle:
             self.fail("S20", f"a commit of epoch {batch.epoch} was accepted in {current}")
         for range_ in batch.ranges:
             if isinstance(range_, DeleteJournal):
-                self._on_removed(range_.invocation_id)
+                row = batch.rows.get((Table.INVOCATION, range_.invocation_id))
+                life = self.lives.get(range_.invocation_id)
+                if (
+                    isinstance(row, InvocationRow)
+                    and life is not None
+                    and life.row is not None
+                    and life.row.created_at_ms == row.created_at_ms
+                ):
+                    self._on_journal_purged(life)
+                else:
+                    self._on_removed(range_.invocation_id)
         before = {
             inv: (copy(life.row), len(life.entries))
             for inv in {
@@ -169,6 +203,9 @@ class Oracle:
             }
             if (life := self.lives.get(inv)) is not None
         }
+        self.flow.on_commit(batch, self._time.server_ms())
+        self.limits.on_commit(batch, self._time.server_ms())
+        self.shelf.on_commit(batch, self._time.server_ms())
         for place, journal_row in enumerate(batch.journal):
             self._on_entry(batch, journal_row, place, before.get(journal_row.invocation_id))
         self._begun.clear()
@@ -188,10 +225,21 @@ class Oracle:
         life = self.lives.pop(invocation_id, None)
         if life is None or life.row is None or life.row.status is not Status.COMPLETED:
             self.fail("S28", f"{invocation_id} was removed, but it is not complete")
-        if life.row.expires_at_ms > self._time.server_ms():
+        is_purged = invocation_id in self.may_purge
+        if life.row.expires_at_ms > self._time.server_ms() and not is_purged:
             self.fail("S28", f"{invocation_id} was removed before its retention had passed")
         life.is_removed = True
         self.past_lives.append(life)
+        if life.row.handler_kind is HandlerKind.WORKFLOW:
+            key = (life.row.target.service, life.row.target.key or "")
+            self.state.pop(key, None)
+            self.flow.on_removed(*key)
+
+    def _on_journal_purged(self, life: Life) -> None:
+        if life.id not in self.may_purge_journal or life.outcome is None:
+            self.fail("S28", f"the journal of {life.id} was removed")
+        life.entries = []
+        life.is_journal_purged = True
 
     def _on_entry(
         self,
@@ -208,9 +256,16 @@ class Oracle:
         if stored.index != len(life.entries):
             self.fail("S02/S03", f"{inv}: entry {stored.index} after {len(life.entries)} entries")
         row = before[0] if before is not None else None
+        if life.is_journal_purged:
+            if not isinstance(entry, Output) or entry.result != life.outcome:
+                self.fail("S28", f"{inv}: a purge has left {entry}")
+            life.entries.append(entry)
+            return
         if row is not None and row.status is Status.COMPLETED:
             self.fail("S12", f"{inv}: entry {stored.index} after its end: {entry}")
-        self._check_sender(batch, stored, row)
+        is_copied = _is_copied(batch, stored)
+        if not is_copied:
+            self._check_sender(batch, stored, row)
         life.entries.append(entry)
         if not isinstance(entry, Completion | Signal) and entry.key:
             if entry.key in life.keys:
@@ -218,8 +273,13 @@ class Oracle:
             life.keys.add(entry.key)
         match entry:
             case Completion():
-                self._on_completion(life, stored, entry)
+                self._on_completion(life, stored, entry, is_copied=is_copied)
+                if isinstance(invocation := batch.rows.get((Table.INVOCATION, inv)), InvocationRow):
+                    self.flow.on_completion(
+                        invocation, life.commands[entry.completion_id], entry
+                    )
             case Signal(index=int() as index):
+                life.is_cancelled |= index == SIGNAL_CANCEL
                 if index != SIGNAL_CANCEL:
                     life.signals.setdefault(index, entry.result)
             case Run(completion_id=number, name=name):
@@ -227,12 +287,14 @@ class Oracle:
                 life.steps[name] = number
             case Sleep() | AttachInvocation() | GetInvocationOutput():
                 life.commands[entry.completion_id] = entry
+            case GetPromise() | PeekPromise() | CompletePromise():
+                life.commands[entry.completion_id] = entry
             case Call():
                 life.commands[entry.completion_id] = entry
                 life.commands[entry.invocation_id_completion_id] = entry
             case OneWayCall():
                 life.commands[entry.invocation_id_completion_id] = entry
-            case SetState() | ClearState() | ClearAllState():
+            case SetState() | ClearState() | ClearAllState() if not is_copied:
                 self._on_state(batch, life, entry)
             case _:
                 pass
@@ -254,7 +316,9 @@ class Oracle:
                 f" {record.epoch} entered the journal in attempt {now}, epoch {batch.epoch}",
             )
 
-    def _on_completion(self, life: Life, stored: JournalRow, entry: Completion) -> None:
+    def _on_completion(
+        self, life: Life, stored: JournalRow, entry: Completion, *, is_copied: bool
+    ) -> None:
         number = entry.completion_id
         command = life.commands.get(number)
         if command is None:
@@ -263,14 +327,14 @@ class Oracle:
             names = {Run: "S04", Sleep: "S14", Call: "S17"}
             self.fail(names.get(type(command), "S04"), f"{life.id}: a second {entry}")
         life.completed.add(number)
-        if isinstance(command, Sleep):
+        if isinstance(command, Sleep) and not is_copied:
             now_ms = self._time.server_ms()
             if stored.at_ms < command.wake_up_at_ms or now_ms < command.wake_up_at_ms:
                 self.fail("S13", f"{life.id}: {command} fired at {stored.at_ms}, now {now_ms}")
-        if isinstance(entry.result, ChildId):
+        if isinstance(entry.result, ChildId) and not is_copied:
             child = entry.result.invocation_id
             parent = self.promised.setdefault(child, life.id)
-            if parent != life.id:
+            if parent != life.id and not is_of_main(command):
                 self.fail("S17", f"{child} has two parents: {parent}, {life.id}")
 
     def _on_state(
@@ -279,7 +343,8 @@ class Oracle:
         row = batch.rows.get((Table.INVOCATION, life.id)) or life.row
         assert isinstance(row, InvocationRow)
         key: KeyName = (row.target.service, row.target.key or "")
-        if life.row is not None and life.id not in self.holders.get(key, ()):
+        is_main = row.handler_kind is HandlerKind.WORKFLOW
+        if not is_main and life.row is not None and life.id not in self.holders.get(key, ()):
             self.fail("S06", f"{life.id} wrote state of {key}, held by {self.holders.get(key)}")
         state = self.state.setdefault(key, {})
         match entry:
@@ -302,13 +367,20 @@ class Oracle:
             )
         if old is None:
             parent = row.origin.invocation_id
-            if row.origin.kind is OriginKind.SERVICE and self.promised.get(row.id) != parent:
+            is_known = self.promised.get(row.id) == parent or (
+                row.handler_kind is HandlerKind.WORKFLOW and row.id in self.promised
+            )
+            if row.origin.kind is OriginKind.SERVICE and not is_known:
                 self.fail("S17", f"{row.id} exists, but the journal of {parent} does not know it")
+            if row.origin.kind is OriginKind.RESTART:
+                self._on_restarted(life, row)
         else:
-            if old.status is Status.COMPLETED and (
-                row.status is not Status.COMPLETED or row.output_index != old.output_index
-            ):
+            is_moved = row.output_index != old.output_index and not life.is_journal_purged
+            if old.status is Status.COMPLETED and (row.status is not old.status or is_moved):
                 self.fail("S12", f"{row.id}: {old.status.name} became {row.status.name}")
+            is_woken = old.status is Status.PAUSED and row.status not in _AT_REST
+            if is_woken and row.id not in self.may_resume and not life.is_cancelled:
+                self.fail("S29", f"{row.id} was paused, and nobody has resumed it")
             if row.attempt < old.attempt:
                 self.fail("S22", f"{row.id}: attempt {old.attempt} became {row.attempt}")
             for attempt in range(old.attempt + 1, row.attempt + 1):
@@ -325,6 +397,27 @@ class Oracle:
             life.outcome = output.result
         self._on_turn(life, row, old)
         life.row = copy(row)
+
+    def _on_restarted(self, life: Life, row: InvocationRow) -> None:
+        """Compare the kept part of a journal with where it comes from."""
+        sources = (self.lives.get(row.origin.invocation_id or ""), *reversed(self.past_lives))
+        source = next(s for s in sources if s is not None and s.id == row.origin.invocation_id)
+        if source.outcome is None or source.is_journal_purged:
+            self.fail("S30", f"{row.id} was made of {source.id}, which was not there")
+        index, count = 0, 1
+        if row.restarted is not None:
+            index, count = row.restarted.from_index, row.restarted.entry_count
+        kept, later = source.entries[: index + 1], source.entries[index + 1 :]
+        made = {
+            getattr(entry, name)
+            for entry in kept
+            if not isinstance(entry, Completion)
+            for name in ("completion_id", "invocation_id_completion_id")
+            if hasattr(entry, name)
+        }
+        kept += [e for e in later if isinstance(e, Completion) and e.completion_id in made]
+        if life.entries[:count] != kept or any(isinstance(e, Output) for e in kept):
+            self.fail("S30", f"{row.id} has kept {life.entries[:count]} of {source.entries}")
 
     def _on_turn(self, life: Life, row: InvocationRow, old: InvocationRow | None) -> None:
         """Keep who holds an object key, and who waits for it."""
@@ -372,7 +465,8 @@ class Oracle:
                 self.fail("S09", f"{key}: stored {held.rows.get(key)}, written {row}")
             if key[0] is Table.STATE:
                 name = (str(key[1]), str(key[2]))
-                if held.states.get(name, {}) != self.state.get(name, {}):
+                stored = {n: state.value for n, state in held.states.get(name, {}).items()}
+                if name[0] != SERVICE and stored != self.state.get(name, {}):
                     self.fail("S09", f"state of {name} is not what its journals say")
             elif key[0] is Table.LOCK:
                 holder = row.holder if isinstance(row, LockRow) else None
@@ -413,10 +507,13 @@ class Oracle:
                     self.fail("DURABLE", f"outbox message {sequence} {_LEAVING}")
 
     def _is_timer_known(self, at_ms: int, invocation_id: str, slot: str) -> bool:
-        # One of an invocation that ended in the same commit was never written, and is harmless.
+        # One of an invocation that ended, or of a retry that a person took back, in the same commit
+        # was never written, and is harmless.
         life = self.lives.get(invocation_id)
-        is_over = life is None or life.outcome is not None
-        return (at_ms, invocation_id, slot) in self.timers or is_over
+        if life is None or life.row is None or life.outcome is not None:
+            return True
+        is_taken_back = slot == SLOT_RETRY and life.row.retry_at_ms != at_ms
+        return (at_ms, invocation_id, slot) in self.timers or is_taken_back
 
     def on_inbound(self, sender: int, sequence: int) -> None:
         """A message between partitions is delivered."""
@@ -434,7 +531,7 @@ class Oracle:
         self, inv: str, attempt: int, entries: Sequence[Entry], *, is_keyed: bool
     ) -> Delivery:
         """An attempt is opened on a worker."""
-        delivery = Delivery(inv, attempt)
+        delivery = Delivery(inv, attempt, sum(past.id == inv for past in self.past_lives))
         life = self.lives.get(inv)
         if life is None:
             is_early = len(entries) == 1 and isinstance(entries[0], Input) and attempt == 1
@@ -484,7 +581,7 @@ class Oracle:
 
     def on_seen(self, delivery: Delivery, place: str, value: object) -> None:
         """User code got a result."""
-        known = self.seen.setdefault((delivery.invocation_id, place), repr(value))
+        known = self.seen.setdefault((*delivery.whose, place), repr(value))
         if known != repr(value):
             self.fail("S04", f"{delivery.invocation_id}: {place} was {known}, now {value!r}")
 
@@ -493,3 +590,11 @@ class Oracle:
         first = self.lives[inv].signals.get(index)
         if first is None or first.content != content:
             self.fail("S16", f"{inv}: awakeable {index} gave {content!r}, recorded was {first}")
+
+
+def _is_copied(batch: Batch, stored: JournalRow) -> bool:
+    """Whether an entry comes from the journal of which a restart has kept a part."""
+    row = batch.rows.get((Table.INVOCATION, stored.invocation_id))
+    if not isinstance(row, InvocationRow) or row.restarted is None:
+        return False
+    return stored.index < row.restarted.entry_count

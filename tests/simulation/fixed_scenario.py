@@ -34,16 +34,16 @@ class OneClient(Clients):
     """Sends one request, until it has the answer."""
 
     def begin(self) -> None:
-        self._spawn(self._only())
+        self.spawn(self._only())
 
     async def _only(self) -> None:
         def request(host: SimHost) -> Request:
             handler = host.resolve(TARGET.service, TARGET.handler)
             return Request(TARGET, handler, msgspec.json.encode(AGENT), (), "once")
 
-        finished = await self.ask(lambda host: self._call(host, request))
-        self._on_accepted(TARGET, finished.invocation_id, "once")
-        self._on_finished(finished)
+        finished = await self.ask(lambda host: self.call(host, request))
+        self.on_accepted(TARGET, finished.invocation_id, "once")
+        self.on_finished(finished)
         failure = getattr(finished.outcome, "message", None)
         if failure is not None:
             self.world.oracle.fail("S01", f"the agent failed: {failure}")

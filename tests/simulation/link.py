@@ -8,7 +8,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from holdfast.domain.message import Entry, FromHandler, Notification, Start
-from holdfast.transport.base import HandlerStream, ServerStream
+from holdfast.transport.base import AttemptStream, HandlerStream, Refusal
 
 from .loop import Process
 
@@ -69,7 +69,7 @@ class Link:
         self.joints = OrderedSet()
         self.is_closed = False
 
-    def open(self, start: Start, entries: Sequence[Entry], stream: ServerStream) -> Joint:
+    def open(self, start: Start, entries: Sequence[Entry], stream: AttemptStream) -> Joint:
         world = self.world
         world.trace("open", start.invocation_id, start.attempt, len(entries), self.worker.name)
         world.checked = self.server
@@ -80,6 +80,9 @@ class Link:
         joint = Joint(self, start, stream, delivery)
         if self.is_closed:
             joint.to_server.push(joint.end, "worker connection lost")
+        elif joint.is_refused():
+            world.count("attempts refused")
+            joint.to_server.push(joint.refuse)
         else:
             self.joints.add(joint)
             joint.to_handler.push(joint.begin, start, tuple(entries))
@@ -96,7 +99,7 @@ class Link:
 class Joint:
     """Both ends of one attempt: `HandlerStream` for the server, `ServerStream` for the handler."""
 
-    def __init__(self, link: Link, start: Start, stream: ServerStream, delivery: Any) -> None:
+    def __init__(self, link: Link, start: Start, stream: AttemptStream, delivery: Any) -> None:
         world = link.world
         self.delivery = delivery
         self._link = link
@@ -145,6 +148,21 @@ class Joint:
             handler._tasks = OrderedSet()
         self._handler = handler
         self._link.worker.open_joints.add(self)
+
+    def is_refused(self) -> bool:
+        """Whether the worker answers as an overloaded endpoint does, and runs nothing."""
+        # Drawn apart, so that the other faults of an attempt stay what they are.
+        start = self.delivery
+        draw = Random(f"refuse/{self._world.seed}/{start.invocation_id}/{start.attempt}")
+        return self._world.is_chaos and draw.random() < self._world.faults.link_cut
+
+    def refuse(self) -> None:
+        self._forget()
+        if not self._is_over_for_server:
+            self._is_over_for_server = True
+            wait_ms = self._random.choice([None, 0, 200])
+            refusal = Refusal(503, wait_ms, is_counted=self._random.random() < 0.5)
+            self._stream.on_refused("the endpoint is overloaded", refusal)
 
     def end(self, reason: str | None) -> None:
         self._forget()

@@ -75,6 +75,8 @@ class SimLoop(asyncio.BaseEventLoop):
         self._clock_resolution = 1e-7
         self.turns = 0
         self.errors: list[str] = []
+        self._owners: set[Process] = set()
+        """All processes that ever were: asyncio complains when the tasks of dead ones are freed."""
         self.set_exception_handler(self._on_error)
 
     def time(self) -> float:
@@ -95,6 +97,7 @@ class SimLoop(asyncio.BaseEventLoop):
         owner = process.get() if context is None else context.get(process)
         if owner is not None:
             owner.tasks[task] = None
+            self._owners.add(owner)
             task.add_done_callback(lambda done: owner.tasks.pop(done, None))
             if owner.is_dead:
                 task.cancel()

@@ -9,13 +9,42 @@ from typing import Any
 from unittest.mock import patch
 
 from holdfast.domain.errors import StorageError, StorageUnavailable
-from holdfast.domain.message import KIND_RUN, Completion, SetState, Value, Void
+from holdfast.domain.message import KIND_RUN, Completion, Run, SetState, Value, Void
+from holdfast.domain.target import HandlerKind
 from holdfast.engine import apply as apply_module
-from holdfast.engine import lifecycle, on_handler_sent, on_invoke, on_record
-from holdfast.engine.decision import Batch
-from holdfast.engine.record import KILLED, Inbound, TimerFired
-from holdfast.engine.row import SLOT_RETRY, SLOT_START, InvocationRow, LockRow, Status, Table
+from holdfast.engine import (
+    command,
+    lifecycle,
+    on_handler_sent,
+    on_invoke,
+    on_operation,
+    on_record,
+    promise,
+    timeout,
+)
+from holdfast.engine.decision import Batch, DeleteJournal
+from holdfast.engine.on_state import apply_edit
+from holdfast.engine.record import (
+    KILLED,
+    CompletionSent,
+    Inbound,
+    PurgeRequested,
+    StateEdited,
+    TimerFired,
+)
+from holdfast.engine.row import (
+    SLOT_ABORT,
+    SLOT_RETRY,
+    SLOT_START,
+    SLOT_TIMEOUT,
+    InvocationRow,
+    LockRow,
+    PromiseRow,
+    Status,
+    Table,
+)
 from holdfast.engine.view import Draft
+from holdfast.sdk.local_state import LocalState
 from holdfast.sdk.machine import Machine
 from holdfast.server import host as host_module
 from holdfast.server import partition as partition_module
@@ -27,6 +56,7 @@ from holdfast.server.timer import Timers
 from holdfast.storage.memory import MemoryStore, _Partition
 
 Patch = tuple[Any, Any, Any]
+KIND_PROMISE = 0x8009
 MUTANTS: dict[str, Callable[[], list[Patch]]] = {}
 
 
@@ -112,8 +142,8 @@ def no_fence() -> list[Patch]:
 
 
 def _current(rule: Callable[[InvocationRow, int], bool]) -> list[Patch]:
-    def is_current(draft: Draft, row: InvocationRow | None, epoch: int, attempt: int) -> bool:
-        return row is not None and row.status is Status.RUNNING and rule(row, attempt)
+    def is_current(draft: Draft, row: InvocationRow | None, record: Any) -> bool:
+        return row is not None and row.status is Status.RUNNING and rule(row, record.attempt)
 
     return [(on_handler_sent, "is_current", is_current), (on_record, "is_current", is_current)]
 
@@ -198,6 +228,9 @@ def timer_fires_early() -> list[Patch]:
 
         def now_ms(self) -> int:
             return int(self._clock.now_ms()) + 20
+
+        def call_at(self, at_ms: int, callback: Callable[[], None]) -> Any:
+            return self._clock.call_at(at_ms - 20, callback)
 
     def early(self: Timers) -> None:
         clock = self._clock
@@ -315,19 +348,175 @@ def no_key_lock() -> list[Patch]:
     return [(on_invoke, "admit", admit)]
 
 
+# -- time limits -----------------------------------------------------------------------------------
+
+
+@mutant
+def limit_from_creation() -> list[Patch]:
+    """The time of a delayed invocation runs before it may start."""
+
+    def limit_time(draft: Draft, row: InvocationRow) -> None:
+        if row.timeout_ms:
+            lifecycle.put_timer(draft, row, row.created_at_ms + row.timeout_ms, SLOT_TIMEOUT)
+
+    return [(on_invoke, "limit_time", limit_time)]
+
+
+@mutant
+def no_kill_after_the_limit() -> list[Patch]:
+    """One that was cancelled for its limit is left alone."""
+
+    def put_timer(draft: Draft, row: InvocationRow, at_ms: int, slot: str) -> None:
+        if slot != SLOT_ABORT:
+            lifecycle.put_timer(draft, row, at_ms, slot)
+
+    return [(timeout, "put_timer", put_timer)]
+
+
+# -- people ----------------------------------------------------------------------------------------
+
+
+@mutant
+def paused_wakes_up() -> list[Patch]:
+    """What arrives for a paused invocation resumes it."""
+    original = lifecycle.deliver
+
+    def deliver(draft: Draft, row: InvocationRow, notification: Any) -> None:
+        original(draft, row, notification)
+        if row.status is Status.PAUSED:
+            lifecycle.start(draft, row)
+
+    return [(on_record, "deliver", deliver)]
+
+
+@mutant
+def restart_forgets_results() -> list[Patch]:
+    """A restart keeps the journal up to its entry, and no later results of its commands."""
+    original = on_operation.completion_ids_of
+
+    def none_of(entry: Any) -> tuple[int, ...]:
+        return () if isinstance(entry, Run) else original(entry)
+
+    return [(on_operation, "completion_ids_of", none_of)]
+
+
+@mutant
+def purge_of_the_living() -> list[Patch]:
+    """A purge takes what it finds, complete or not."""
+
+    def on_purge(draft: Draft, record: PurgeRequested) -> None:
+        row = draft.invocation(record.invocation_id)
+        if row is not None:
+            draft.rows[Table.INVOCATION, row.id] = None
+            draft.delete_range(DeleteJournal(row.id))
+
+    return [(apply_module._HANDLERS, PurgeRequested, on_purge)]
+
+
+# -- signals ---------------------------------------------------------------------------------------
+
+
+@mutant
+def signal_between_attempts_overlooked() -> list[Patch]:
+    """A named signal that comes while an attempt suspends wakes nobody."""
+    original = on_handler_sent._on_suspension
+
+    def deaf(draft: Draft, row: InvocationRow, message: Any) -> None:
+        row.named_signal_index = -1
+        original(draft, row, message)
+
+    return [(on_handler_sent, "_on_suspension", deaf)]
+
+
+@mutant
+def newest_signal_first() -> list[Patch]:
+    """Of the signals that were kept, the last one is taken first."""
+    original = Machine.expect_named
+
+    def hasty(self: Machine, name: str, waiter: Any) -> None:
+        self._named_held.get(name, []).reverse()  # type: ignore[attr-defined]
+        original(self, name, waiter)
+
+    return [(Machine, "expect_named", hasty)]
+
+
 # -- clients ---------------------------------------------------------------------------------------
 
 
 @mutant
 def idempotency_key_ignored() -> list[Patch]:
     """A repeated request makes another invocation."""
-    original = host_module.idempotent_id
+    original = host_module.derived_id
     count = iter(range(1_000_000))
 
-    def another(target: Any, idempotency_key: str) -> str:
-        return original(target, f"{idempotency_key}{next(count)}")
+    def another(target: Any, kind: Any, idempotency_key: str | None) -> str | None:
+        is_given = idempotency_key is not None
+        return original(target, kind, f"{idempotency_key}{next(count)}" if is_given else None)
 
-    return [(host_module, "idempotent_id", another)]
+    return [(host_module, "derived_id", another)]
+
+
+# -- workflows -------------------------------------------------------------------------------------
+
+
+@mutant
+def workflow_runs_again() -> list[Patch]:
+    """Each request for the main handler of a workflow key makes an invocation of its own."""
+    original = host_module.derived_id
+
+    def own(target: Any, kind: Any, idempotency_key: str | None) -> str | None:
+        return original(target, HandlerKind.SHARED, idempotency_key)
+
+    return [(host_module, "derived_id", own)]
+
+
+@mutant
+def promise_completed_twice() -> list[Patch]:
+    """A second completion of a promise counts, too."""
+
+    def complete_promise(draft: Draft, row: InvocationRow, name: str, outcome: Any) -> Any:
+        place = promise._place(row, name)
+        known = promise._promise(draft, place)
+        draft.rows[place] = PromiseRow(outcome)
+        for sink in known.sinks:
+            draft.send(CompletionSent(sink, outcome), sink.invocation_id)
+        return Void()
+
+    return [(command, "complete_promise", complete_promise)]
+
+
+@mutant
+def promise_keeps_who_has_left() -> list[Patch]:
+    """An invocation that has ended still waits for its promises."""
+    return [(lifecycle, "leave_promises", lambda draft, row: None)]
+
+
+@mutant
+def promise_wakes_one() -> list[Patch]:
+    """A completed promise is told to the first who waits only."""
+    original = command.complete_promise
+
+    def complete_promise(draft: Draft, row: InvocationRow, name: str, outcome: Any) -> Any:
+        result = original(draft, row, name, outcome)
+        sent = [m for m in draft.follow_ups if isinstance(m, CompletionSent)]
+        for message in sent[1:]:
+            if message.sink.kind == KIND_PROMISE:
+                draft.follow_ups.remove(message)
+        return result
+
+    return [(command, "complete_promise", complete_promise)]
+
+
+@mutant
+def promises_outlive_their_workflow() -> list[Patch]:
+    """When a workflow is removed, its promises stay."""
+    return [(lifecycle, "forget_promises", lambda draft, row: None)]
+
+
+@mutant
+def promise_that_nobody_owns() -> list[Patch]:
+    """A promise that is completed without a main invocation has no retention."""
+    return [(promise, "_keep", lambda draft, row: 0)]
 
 
 # -- the SDK ---------------------------------------------------------------------------------------
@@ -357,12 +546,48 @@ def replay_skips_an_entry() -> list[Patch]:
 
 
 @mutant
+def patch_not_recorded() -> list[Patch]:
+    """The new way is taken, and the journal does not say so."""
+
+    def sys_patched(self: Machine, patch_id: str, site: str) -> bool:
+        return self._patches.setdefault(patch_id, not self._recorded)
+
+    return [(Machine, "sys_patched", sys_patched)]
+
+
+@mutant
 def state_written_again() -> list[Patch]:
     """Replay sends recorded state writes once more."""
 
-    def sys_set(self: Machine, path: str, key: str, name: str, content: bytes, site: str) -> None:
+    def sys_set(
+        self: Machine, path: str, key: str, name: str, content: bytes, site: str, expiry: int = 0
+    ) -> None:
         self._claim(path, key, "set", name, site, SetState)
-        self._emit(SetState(name, Value(content), "", key, site))
-        self.state[name] = content
+        self._emit(SetState(name, Value(content), "", key, site, expiry))
+        self.state.put(name, content, expiry)
 
     return [(Machine, "sys_set", sys_set)]
+
+
+# -- state -----------------------------------------------------------------------------------------
+
+
+@mutant
+def edit_under_a_handler() -> list[Patch]:
+    """An edit of state does not wait for the invocation that has the key."""
+
+    def on_state_edited(draft: Draft, record: StateEdited) -> None:
+        apply_edit(draft, record.service, record.key, record.edit)
+
+    return [(apply_module._HANDLERS, StateEdited, on_state_edited)]
+
+
+@mutant
+def state_outlives_its_time() -> list[Patch]:
+    """Handlers see entries that have expired."""
+
+    def get(self: LocalState, name: str, at_ms: int) -> bytes | None:
+        known = self._known.get(name)
+        return None if known is None else known.content
+
+    return [(LocalState, "get", get)]

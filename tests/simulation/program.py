@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import holdfast as hf
 from holdfast.domain.ids import parse_awakeable_id
 
+from . import ending
+
 if TYPE_CHECKING:
     from .world import Worker, World
 
@@ -23,24 +25,26 @@ Seen = list[Any] | int | str | None
 CANCELLED = 409
 REFUSED = 418
 _RETRY = hf.RetryPolicy(initial_interval=0.05, max_interval=0.5, max_attempts=None)
-_OPTIONS: dict[str, Any] = {
+OPTIONS: dict[str, Any] = {
     "retry": _RETRY,
     "journal_retention": 20.0,
     "idempotency_retention": 3600.0,
 }
 
-agent = hf.Service("Agent", **_OPTIONS)
-box = hf.VirtualObject("Box", **_OPTIONS)
-counter = hf.VirtualObject("Counter", **_OPTIONS)
+agent = hf.Service("Agent", **OPTIONS)
+box = hf.VirtualObject("Box", **OPTIONS)
+counter = hf.VirtualObject("Counter", **OPTIONS)
 
 
 class Bench:
     """What handlers of one run share with the outside. There is one at a time."""
 
-    def __init__(self, world: World, resolve: Any) -> None:
+    def __init__(self, world: World, resolve: Any, signal: Any) -> None:
         self.world = world
         self.resolve = resolve
         """Called with the id of an awakeable that was published, and how to complete it."""
+        self.signal = signal
+        """Called with the id of an invocation, the name of a signal, and the values to send."""
         self.runs: Counter[tuple[str, str]] = Counter()
         """Bodies of steps that began, by invocation and step."""
         self.ledger: list[tuple[float, str, str, str]] = []
@@ -63,7 +67,11 @@ def bench() -> Bench:
 
 def make_app(worker: Worker) -> hf.App:
     """Return an app of its own, as a new process has."""
-    return hf.App(agent, box, counter, clock=worker.clock.now_ms)
+    from .brief import brief
+    from .flow import flow
+    from .shelf import shelf
+
+    return hf.App(agent, box, brief, counter, flow, shelf, clock=worker.clock.now_ms)
 
 
 # -- bodies of steps -------------------------------------------------------------------------------
@@ -114,6 +122,11 @@ class Body:
         self.begin()
         raise hf.TerminalError("refused", code=REFUSED)
 
+    async def invite(self, name: str, values: list[str]) -> None:
+        """Ask the outside for signals."""
+        self.begin()
+        bench().signal(self.inv, name, values)
+
     async def publish(self, awakeable_id: str, how: list[Any]) -> None:
         """Give the id of an awakeable away."""
         self.begin()
@@ -123,7 +136,7 @@ class Body:
 # -- handlers --------------------------------------------------------------------------------------
 
 
-def _see(ctx: hf.Context, name: str, seen: Seen) -> Seen:
+def see(ctx: hf.Context, name: str, seen: Any) -> Any:
     """Tell the oracle what user code has seen: at each attempt the same."""
     joint: Any = ctx._attempt._stream
     bench().world.oracle.on_seen(joint.delivery, name, seen)
@@ -136,13 +149,13 @@ async def perform(ctx: hf.Context, op: Op) -> Seen:
     try:
         seen = await _perform(ctx, kind, name, op[2:])
     except hf.TerminalError as error:
-        _see(ctx, name, ["error", error.code, error.message])
+        see(ctx, name, ["error", error.code, error.message])
         if error.code == CANCELLED:
             raise
         return ["error", error.code]
     except TimeoutError:
-        return _see(ctx, name, "timeout")
-    return _see(ctx, name, seen)
+        return see(ctx, name, "timeout")
+    return see(ctx, name, seen)
 
 
 async def _perform(ctx: hf.Context, kind: str, name: str, args: list[Any]) -> Seen:
@@ -185,6 +198,17 @@ async def _perform(ctx: hf.Context, kind: str, name: str, args: list[Any]) -> Se
         case "set":
             ctx.set("n", args[0])
             return None
+        case "race":
+            return await ending.race(ctx, args[0], perform)
+        case "saga":
+            return await ending.saga(ctx, name, args[0], args[1], perform, Body)
+        case "signals":
+            await ctx.run(f"{name}/publish", Body(ctx, f"{name}/publish").invite, name, args[0])
+            await ctx.sleep(args[1])
+            return await ending.signals(ctx, name, args[0], bench().world.oracle)
+        case "patched":
+            # All code is new, so the answer is always yes, whatever was lost.
+            return ctx.patched(name)
     raise AssertionError(kind)
 
 
@@ -288,10 +312,12 @@ class Author:
     def _op(self, depth: int, is_keyed: bool) -> Op:
         random = self.random
         kinds = ["step"] * 5 + ["flaky", "refuse", "sleep", "sleep", "pause", "count", "awakeable"]
+        kinds += ["patched", "signals"]
         if is_keyed:
             kinds += ["get", "set"]
         if depth:
             kinds += ["call", "call", "send", "gather", "gather", "group", "timeout", "first"]
+            kinds += ["race", "saga"]
         kind = random.choice(kinds)
         name = self._name(kind)
         match kind:
@@ -300,7 +326,7 @@ class Author:
             case "flaky":
                 times = random.choice((1, 1, 2, 3))
                 return [kind, name, times, self._latency_s(), random.random() < 0.5]
-            case "refuse" | "get":
+            case "refuse" | "get" | "patched":
                 return [kind, name]
             case "set":
                 return [kind, name, random.randint(0, 99)]
@@ -323,7 +349,13 @@ class Author:
                 arg = self.program(size, depth - 1, is_keyed=is_box)
                 op = [kind, name, target, self.key() if is_box else None, arg]
                 return op if kind == "call" else [*op, random.choice((0.0, 0.5))]
-            case "gather" | "group" | "first":
+            case "signals":
+                values = [f"{name}.{n}" for n in range(random.randint(1, 3))]
+                return [kind, name, values, random.choice((0.0, 0.0, 1.0))]
+            case "saga":
+                ops = [self._op(depth - 1, is_keyed) for _ in range(random.randint(1, 2))]
+                return [kind, name, ops, random.random() < 0.5]
+            case "gather" | "group" | "first" | "race":
                 ops = [self._op(depth - 1, is_keyed) for _ in range(random.randint(2, 3))]
                 return [kind, name, ops]
             case _:

@@ -10,7 +10,7 @@ from holdfast.domain.errors import StorageUnavailable
 from holdfast.engine.decision import Batch
 from holdfast.engine.record import OutboxRow
 from holdfast.engine.row import InvocationRow, JournalRow, Key, Status
-from holdfast.storage.base import InvocationFilter, Loaded, StoredDeployment, Timer
+from holdfast.storage.base import InvocationFilter, Loaded, StoredDeployment, StoredState, Timer
 from holdfast.storage.memory import MemoryStore
 
 from .faults import CrashPoint
@@ -102,9 +102,23 @@ class Session:
         await self._read()
         return await self._store.journal(partition, invocation_id)
 
-    async def state(self, partition: int, service: str, key: str) -> dict[str, bytes]:
+    async def state(
+        self, partition: int, service: str, key: str, at_ms: int, size_bytes_max: int | None = None
+    ) -> StoredState:
         await self._read()
-        return await self._store.state(partition, service, key)
+        return await self._store.state(partition, service, key, at_ms, size_bytes_max)
+
+    async def state_keys(
+        self, partition: int, service: str, at_ms: int, after: str, limit: int
+    ) -> list[str]:
+        await self._read()
+        return await self._store.state_keys(partition, service, at_ms, after, limit)
+
+    async def expired_state(
+        self, partition: int, at_ms: int, limit: int
+    ) -> list[tuple[str, str, str]]:
+        await self._read()
+        return await self._store.expired_state(partition, at_ms, limit)
 
     async def timers(self, partition: int, after: Timer | None, limit: int) -> list[Timer]:
         await self._read()

@@ -17,7 +17,11 @@ from holdfast.engine.decision import Answer, Reply
 from holdfast.engine.row import Status
 from holdfast.server.handle import Accepted, Finished, Request
 
+from . import shelf
+from .brief import request_of
+from .flow import FlowClients
 from .program import Author
+from .shelf import Editors
 from .world import ConnectionLost, SimHost, World
 
 T = TypeVar("T")
@@ -47,9 +51,11 @@ class Clients:
         if random.random() < 0.3:
             self._span_s *= 0.2  # All come at once.
         for number in range(random.randint(*REQUEST_COUNT)):
-            self._spawn(self._client(number, random.random() * self._span_s))
+            self.spawn(self._client(number, random.random() * self._span_s))
+        FlowClients(self, self._span_s).begin()
+        Editors(self, self._span_s).begin()
 
-    def _spawn(self, coro: Any) -> None:
+    def spawn(self, coro: Any) -> None:
         task = self.world.loop.create_task(coro)
         self.tasks.add(task)
         task.add_done_callback(self._on_done)
@@ -92,23 +98,25 @@ class Clients:
             return Request(target, handler, body, (), idempotency_key, at_ms)
 
         if twice:
-            self._spawn(self._send(target, request, idempotency_key))
+            self.spawn(self._send(target, request, idempotency_key))
         if kind == "call" and idempotency_key is not None and fate is None:
-            finished = await self.ask(lambda host: self._call(host, request))
-            self._on_accepted(target, finished.invocation_id, idempotency_key)
-            self._on_finished(finished)
+            finished = await self.ask(lambda host: self.call(host, request))
+            self.on_accepted(target, finished.invocation_id, idempotency_key)
+            self.on_finished(finished)
             return
         inv = await self._send(target, request, idempotency_key)
         if inv is None:
             return
         if fate is not None:
             await asyncio.sleep(fate_s)
-            await self._end(inv, fate)
+            await self.end(inv, fate)
         if random.random() < 0.7:
-            await self._attach(inv)
+            await self.attach(inv)
 
     def _choose(self) -> tuple[Target, Any]:
         random, author = self.random, self.author
+        if random.random() < 0.15:
+            return request_of(author) if random.random() < 0.6 else shelf.request_of(author)
         choice = random.random()
         if choice < 0.5:
             handler = random.choice(("run", "run", "run", "refuse"))
@@ -120,7 +128,7 @@ class Clients:
             return Target("Counter", "add", author.key()), random.choice((0.0, 0.05, 0.5))
         return Target("Counter", "read", author.key()), None
 
-    async def _call(self, host: SimHost, request: Callable[[SimHost], Request]) -> Finished:
+    async def call(self, host: SimHost, request: Callable[[SimHost], Request]) -> Finished:
         return await host.call(await self._known(host, request))
 
     async def _known(self, host: SimHost, request: Callable[[SimHost], Request]) -> Request:
@@ -133,20 +141,26 @@ class Clients:
     async def _send(
         self, target: Target, request: Callable[[SimHost], Request], idempotency_key: str | None
     ) -> str | None:
-        async def send(host: SimHost) -> Accepted:
-            return await host.send(await self._known(host, request))
-
-        if idempotency_key is not None:
-            accepted = await self.ask(send)
-        else:
-            try:
-                accepted = await self.world.ask(send)
-            except ConnectionLost:
-                return None  # It may exist or not. Repeating could make another one.
-        self._on_accepted(target, accepted.invocation_id, idempotency_key)
+        if idempotency_key is None:
+            return await self.send_once(target, request)
+        accepted = await self.ask(lambda host: self.send(host, request))
+        self.on_accepted(target, accepted.invocation_id, idempotency_key)
         return accepted.invocation_id
 
-    def _on_accepted(self, target: Target, inv: str, idempotency_key: str | None) -> None:
+    async def send(self, host: SimHost, request: Callable[[SimHost], Request]) -> Accepted:
+        """Send a request, once its handler is known."""
+        return await host.send(await self._known(host, request))
+
+    async def send_once(self, target: Target, request: Callable[[SimHost], Request]) -> str | None:
+        """Send a request that nothing identifies."""
+        try:
+            accepted = await self.world.ask(lambda host: self.send(host, request))
+        except ConnectionLost:
+            return None  # It may exist or not. Repeating could make another one.
+        self.on_accepted(target, accepted.invocation_id, None)
+        return accepted.invocation_id
+
+    def on_accepted(self, target: Target, inv: str, idempotency_key: str | None) -> None:
         oracle = self.world.oracle
         self.world.trace("accepted", inv)
         self.acked[inv] = str(target)
@@ -157,25 +171,28 @@ class Clients:
             if known != inv:
                 oracle.fail("S10", f"key {idempotency_key} made {known} and {inv}")
 
-    def _on_finished(self, finished: Finished) -> None:
+    def on_finished(self, finished: Finished) -> None:
         oracle, inv = self.world.oracle, finished.invocation_id
         self.world.trace("finished", inv)
-        lives = [life for life in (oracle.lives.get(inv), *oracle.past_lives) if life is not None]
-        durable = next((life.outcome for life in lives if life.id == inv), None)
-        if durable != finished.outcome:
+        past = [life for life in oracle.past_lives if life.id == inv]
+        lives = [life for life in (oracle.lives.get(inv), *past) if life is not None]
+        durable = [life.outcome for life in lives]
+        if finished.outcome not in durable:
             oracle.fail("S11", f"{inv}: a client got {finished.outcome}, durable is {durable}")
+        if past:
+            return  # Others may have got the outcome of an earlier one.
         known = self.outcomes.setdefault(inv, finished.outcome)
         if known != finished.outcome:
             oracle.fail("S11", f"{inv}: two clients got {known} and {finished.outcome}")
 
-    async def _attach(self, inv: str) -> None:
+    async def attach(self, inv: str) -> None:
         try:
-            self._on_finished(await self.ask(lambda host: host.attach(inv)))
+            self.on_finished(await self.ask(lambda host: host.attach(inv)))
         except NotFoundError:
             if inv in self.world.oracle.lives:
                 self.world.oracle.fail("S01", f"{inv} exists, and was not found")
 
-    async def _end(self, inv: str, how: str) -> None:
+    async def end(self, inv: str, how: str) -> None:
         oracle = self.world.oracle
         if how == "cancel":
             signal = Signal(Void(), index=SIGNAL_CANCEL)
@@ -199,9 +216,19 @@ class Clients:
         if is_twice:
             self._spawn_outside(self._complete(awakeable_id, delay_s + 0.05, f"{value}, again"))
 
+    def signal(self, inv: str, name: str, values: list[str]) -> None:
+        """A handler waits for signals: send each, after a while and at least once."""
+        for number, value in enumerate(values):
+            self._spawn_outside(self._signal(inv, name, value, 0.3 * number))
+
+    async def _signal(self, inv: str, name: str, value: str, after_s: float) -> None:
+        await asyncio.sleep(after_s + self.random.random())
+        signal = Signal(Value(msgspec.json.encode(value)), name=name)
+        await self.ask(lambda host: host.signal(inv, signal))
+
     def _spawn_outside(self, coro: Any) -> None:
         # In a turn of its own: the caller is the body of a step.
-        self.world.loop.call_soon(self._spawn, coro, context=self._context())
+        self.world.loop.call_soon(self.spawn, coro, context=self._context())
 
     def _context(self) -> Any:
         server = self.world.workers or self.world.servers

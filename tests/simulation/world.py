@@ -14,6 +14,7 @@ from holdfast.engine.decision import Action, Answer, StartAttempt
 from holdfast.engine.record import AttemptLost, HandlerSent, Inbound, Record, TimerFired
 from holdfast.engine.row import Status
 from holdfast.sdk.app import App
+from holdfast.server.clock import Alarm
 from holdfast.server.host import Host
 from holdfast.server.partition import Partition
 
@@ -48,6 +49,15 @@ class SimClock:
 
     def _now_ms(self) -> int:
         return BEGIN_MS + int(self._world.true_s() * 1000) + self._skew_ms + self._world.jumped_ms
+
+    def monotonic_s(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    def call_later(self, delay_s: float, callback: Callable[[], None]) -> Alarm:
+        return asyncio.get_running_loop().call_later(delay_s, callback)
+
+    def call_at(self, at_ms: int, callback: Callable[[], None]) -> Alarm:
+        return self.call_later(min(max(0.0, (at_ms - self.now_ms()) / 1000), 60.0), callback)
 
     def entropy(self, size: int) -> bytes:
         return self._world.random.randbytes(size)
@@ -130,7 +140,7 @@ class Gate:
         partition.submit = self.submit  # type: ignore[method-assign]
         partition.propose = self.propose  # type: ignore[method-assign]
 
-    def submit(self, record: Record) -> None:
+    def submit(self, record: Record, then: Callable[[], None] | None = None) -> None:
         world, faults = self._world, self._world.faults
         if self._server.process.is_dead:
             return
@@ -147,7 +157,7 @@ class Gate:
                 world.oracle.on_sent(record)
                 if world.roll(faults.stale_message):
                     self._later(self._send_stale, record)
-        self._submit(record)
+        self._submit(record, then)
 
     def _send_stale(self, record: HandlerSent) -> None:
         """Say once more what an attempt has said, after another one has begun."""

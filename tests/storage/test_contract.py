@@ -6,9 +6,11 @@ import asyncio
 
 import pytest
 
+from holdfast.domain.deployment import Endpoint, HttpVersion
 from holdfast.domain.errors import CorruptState, Fenced
 from holdfast.domain.message import Failure, Output, Signal, Value
 from holdfast.domain.retry import RetrySchedule
+from holdfast.domain.setting import ServiceSettings
 from holdfast.domain.target import (
     HandlerKind,
     HandlerManifest,
@@ -17,9 +19,10 @@ from holdfast.domain.target import (
     ServiceManifest,
     Target,
 )
-from holdfast.engine.decision import ClearState, DeleteJournal, DeleteTimers, Row
+from holdfast.engine.decision import ClearState, DeleteAnnex, DeleteJournal, DeleteTimers, Row
 from holdfast.engine.record import CompletionSent, Invoke, OutboxRow
 from holdfast.engine.row import (
+    AnnexRow,
     AttemptFailure,
     DedupRow,
     InboxRow,
@@ -30,6 +33,7 @@ from holdfast.engine.row import (
     Origin,
     OriginKind,
     PartitionRow,
+    PromiseRow,
     Sink,
     StateRow,
     Status,
@@ -38,6 +42,7 @@ from holdfast.engine.row import (
     Waiting,
     note_of_completion,
     note_of_signal,
+    slot_of_sink,
 )
 from holdfast.storage.base import InvocationFilter, Loaded, Store, StoredDeployment, Timer
 from tests.storage.builder import (
@@ -68,6 +73,10 @@ ROWS: dict[Key, tuple[Row, Row]] = {
     (Table.LOCK, "cart", "k"): (LockRow("inv_1", 1, 2), LockRow(None)),
     (Table.INBOX, "cart", "k", 7): (InboxRow("inv_1"), InboxRow("inv_2")),
     (Table.TIMER, 12, "inv_1", "c3"): (TimerRow(), TimerRow()),
+    (Table.PROMISE, "signup", "k", "confirmed"): (
+        PromiseRow(None, (Sink("inv_1", 2, 0x8009, 7), Sink("inv_2", 1, 0x8009))),
+        PromiseRow(Failure(500, "no", {"a": "b"})),
+    ),
     (Table.STATE, "cart", "k", "name"): (StateRow(b""), StateRow(b"\x00" * 5000)),
     (Table.OUTBOX, 3): (
         OutboxRow(1, CompletionSent(Sink("inv_1", 2, 0x800D), Failure(500, "no", {"a": "b"}))),
@@ -172,7 +181,7 @@ async def test_every_key_gets_an_answer(store: Store) -> None:
         (Lookup.HAS_NOTIFICATION, "inv_unknown", "c1"),
         (Lookup.CHILDREN, "inv_unknown"),
         (Lookup.ENTRY, "inv_unknown", 0),
-        (Lookup.STATE_NAMES, "cart", "k"),
+        (Lookup.STATE_NAMES, "cart", "k", 0),
     ]
     answers = await store.load(0, iter(keys))
     assert list(answers) == keys
@@ -328,6 +337,12 @@ async def test_delete_timers_comes_before_new_timers(store: Store, epoch: int) -
     ]
 
 
+async def values(store: Store, partition: int, service: str, key: str) -> dict[str, bytes]:
+    state = await store.state(partition, service, key, 0)
+    assert state.is_complete
+    return {name: row.value for name, row in state.entries.items()}
+
+
 async def test_clear_state_comes_before_new_state(store: Store, epoch: int) -> None:
     def state(key: str, name: str) -> Key:
         return (Table.STATE, "cart", key, name)
@@ -341,9 +356,9 @@ async def test_clear_state_comes_before_new_state(store: Store, epoch: int) -> N
     await store.commit(batch(0, epoch, put=old))
     put: dict[Key, Row | None] = {state("a", "z"): StateRow(b"5"), state("a", "q"): None}
     await store.commit(batch(0, epoch, put=put, ranges=[ClearState("cart", "a")]))
-    assert await store.state(0, "cart", "a") == {"z": b"5"}
-    assert await store.state(0, "cart", "b") == {"x": b"3"}
-    assert await store.state(0, "other", "a") == {"x": b"4"}
+    assert await values(store, 0, "cart", "a") == {"z": b"5"}
+    assert await values(store, 0, "cart", "b") == {"x": b"3"}
+    assert await values(store, 0, "other", "a") == {"x": b"4"}
 
 
 # -- epochs ----------------------------------------------------------------------------------------
@@ -543,12 +558,31 @@ async def test_state_is_sorted_by_name(store: Store, epoch: int) -> None:
         (Table.STATE, "cart", "k", name): StateRow(name.encode()) for name in names
     }
     await store.commit(batch(0, epoch, put=put))
-    state = await store.state(0, "cart", "k")
+    state = await values(store, 0, "cart", "k")
     assert list(state) == sorted(names)
     assert state == {name: name.encode() for name in names}
-    assert await load(store, (Lookup.STATE_NAMES, "cart", "k")) == tuple(sorted(names))
-    assert await store.state(0, "cart", "other") == {}
-    assert await store.state(1, "cart", "k") == {}
+    assert await load(store, (Lookup.STATE_NAMES, "cart", "k", 0)) == tuple(sorted(names))
+    assert await values(store, 0, "cart", "other") == {}
+    assert await values(store, 1, "cart", "k") == {}
+
+
+# -- promises --------------------------------------------------------------------------------------
+
+
+async def test_names_of_promises(store: Store, epoch: int) -> None:
+    def place(name: str, key: str = "k", service: str = "signup") -> Key:
+        return (Table.PROMISE, service, key, name)
+
+    names = ["b", "a", "é", "B"]
+    put: dict[Key, Row | None] = {place(name): PromiseRow() for name in names}
+    put |= {place("x", "other"): PromiseRow(), place("y", service="order"): PromiseRow()}
+    await store.commit(batch(0, epoch, put=put))
+    lookup = (Lookup.PROMISE_NAMES, "signup", "k")
+    assert await load(store, lookup) == tuple(sorted(names))
+    await store.commit(batch(0, epoch, put={place("b"): None, place("a"): PromiseRow(Value(b"1"))}))
+    assert await load(store, lookup) == ("B", "a", "é")
+    assert await load(store, place("a")) == PromiseRow(Value(b"1"))
+    assert await load(store, lookup, partition=1) == ()
 
 
 # -- deployments -----------------------------------------------------------------------------------
@@ -578,6 +612,117 @@ async def test_deployments(store: Store) -> None:
     assert list(await store.deployments()) == [second, replaced]
 
 
+async def test_deployments_with_settings_of_services(store: Store) -> None:
+    settings = {"S": ServiceSettings(is_private=True, abort_timeout_ms=0), "T": ServiceSettings()}
+    changed = deployment("w", 1)._replace(settings=settings)
+    await store.put_deployment(changed)
+    assert list(await store.deployments()) == [changed]
+    await store.put_deployment(deployment("w", 1))
+    assert list(await store.deployments()) == [deployment("w", 1)]
+
+
+async def test_deployments_that_are_reached_by_address(store: Store) -> None:
+    endpoint = Endpoint(
+        uri="https://h/base?x=1",
+        headers={"authorization": "Bearer x"},
+        http_version=HttpVersion.HTTP_1_1,
+        is_bidirectional=False,
+        protocol_version_min=5,
+        protocol_version_max=6,
+        sdk_version="some-sdk/1.2.3",
+        metadata={"team": "shop"},
+    )
+    worker, dialled = deployment("w", 1), deployment("d", 2)
+    dialled = dialled._replace(endpoint=endpoint, revisions={"d": 3})
+    await store.put_deployment(dialled)
+    await store.put_deployment(worker)
+    assert list(await store.deployments()) == [worker, dialled]
+    await store.delete_deployment(dialled.id)
+    await store.delete_deployment("dp_unknown")
+    assert list(await store.deployments()) == [worker]
+
+
 async def test_closing_twice(store: Store) -> None:
     await store.close()
     await store.close()
+
+
+# -- state that expires, and the annex -------------------------------------------------------------
+
+
+async def test_state_is_read_up_to_a_size(store: Store, epoch: int) -> None:
+    put: dict[Key, Row | None] = {
+        (Table.STATE, "cart", "k", name): StateRow(bytes(1000)) for name in ("a", "b", "c")
+    }
+    await store.commit(batch(0, epoch, put=put))
+    for size_max, names in ((10, []), (2100, ["a", "b"]), (4000, ["a", "b", "c"])):
+        state = await store.state(0, "cart", "k", 0, size_max)
+        assert list(state.entries) == names
+        assert state.is_complete == (len(names) == 3)
+
+
+async def test_state_that_has_expired_is_not_read(store: Store, epoch: int) -> None:
+    put: dict[Key, Row | None] = {
+        (Table.STATE, "cart", "k", "always"): StateRow(b"1"),
+        (Table.STATE, "cart", "k", "soon"): StateRow(b"2", 100),
+        (Table.STATE, "cart", "k", "later"): StateRow(b"3", 200),
+        (Table.STATE, "cart", "gone", "soon"): StateRow(b"4", 100),
+    }
+    await store.commit(batch(0, epoch, put=put))
+    names = {99: ("always", "later", "soon"), 100: ("always", "later"), 200: ("always",)}
+    for at_ms, expected in names.items():
+        assert tuple((await store.state(0, "cart", "k", at_ms)).entries) == expected
+        assert await load(store, (Lookup.STATE_NAMES, "cart", "k", at_ms)) == expected
+    assert await load(store, (Table.STATE, "cart", "k", "soon")) == StateRow(b"2", 100)
+    assert await store.state_keys(0, "cart", 99, "", 10) == ["gone", "k"]
+    assert await store.state_keys(0, "cart", 100, "", 10) == ["k"]
+    assert await store.expired_state(0, 99, 10) == []
+    first = await store.expired_state(0, 200, 2)
+    assert sorted(first) == [("cart", "gone", "soon"), ("cart", "k", "soon")]
+    drop: dict[Key, Row | None] = {
+        (Table.STATE, "cart", "gone", "soon"): None,
+        (Table.STATE, "cart", "k", "soon"): StateRow(b"5"),
+    }
+    await store.commit(batch(0, epoch, put=drop))
+    assert await store.expired_state(0, 1000, 10) == [("cart", "k", "later")]
+    assert await store.expired_state(1, 1000, 10) == []
+
+
+async def test_keys_with_state_are_paged(store: Store, epoch: int) -> None:
+    put: dict[Key, Row | None] = {
+        (Table.STATE, "cart", key, name): StateRow(b"1") for key in "cab" for name in "xy"
+    }
+    put[Table.STATE, "other", "z", "x"] = StateRow(b"1")
+    await store.commit(batch(0, epoch, put=put))
+    assert await store.state_keys(0, "cart", 0, "", 2) == ["a", "b"]
+    assert await store.state_keys(0, "cart", 0, "b", 2) == ["c"]
+    assert await store.state_keys(1, "cart", 0, "", 2) == []
+
+
+async def test_the_annex_of_an_invocation(store: Store, epoch: int) -> None:
+    one, other = invocation_id(1), invocation_id(2)
+    sinks = [Sink(invocation_id(9), n, 0x800D, 5) for n in (1, 2)]
+    waiting = Waiting((1, 2), (1,), ("go",))
+    put: dict[Key, Row | None] = {
+        (Table.ANNEX, one, "waiting"): AnnexRow(waiting=waiting),
+        (Table.ANNEX, one, "r5"): AnnexRow(),
+        **{(Table.ANNEX, one, slot_of_sink(sink)): AnnexRow(sink) for sink in sinks},
+        (Table.ANNEX, other, "r5"): AnnexRow(),
+    }
+    await store.commit(batch(0, epoch, put=put))
+    assert await load(store, (Table.ANNEX, one, "waiting")) == AnnexRow(waiting=waiting)
+    assert await load(store, (Table.ANNEX, one, "r5")) == AnnexRow()
+    assert await load(store, (Table.ANNEX, one, "r6")) is None
+    assert await load(store, (Lookup.ANNEX_SINKS, one)) == tuple(sinks)
+    assert await load(store, (Lookup.ANNEX_SINKS, other)) == ()
+    again: dict[Key, Row | None] = {(Table.ANNEX, one, "r7"): AnnexRow()}
+    await store.commit(batch(0, epoch, put=again, ranges=[DeleteAnnex(one)]))
+    assert await load(store, (Table.ANNEX, one, "r5")) is None
+    assert await load(store, (Table.ANNEX, one, "r7")) == AnnexRow()
+    assert await load(store, (Lookup.ANNEX_SINKS, one)) == ()
+    assert await load(store, (Table.ANNEX, other, "r5")) == AnnexRow()
+
+
+async def test_many_notifications_are_looked_for_at_once(store: Store, epoch: int) -> None:
+    keys: list[Key] = [(Lookup.HAS_NOTIFICATION, invocation_id(1), f"c{n}") for n in range(2000)]
+    assert not any((await store.load(0, keys)).values())

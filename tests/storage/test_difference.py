@@ -22,6 +22,7 @@ from holdfast.engine.row import (
     LockRow,
     Lookup,
     PartitionRow,
+    PromiseRow,
     StateRow,
     Status,
     Table,
@@ -88,6 +89,7 @@ class Chooser:
                 (Table.INBOX, pick.choice("ab"), "k", pick.randrange(3)),
                 self.timer(partition),
                 (Table.STATE, pick.choice("ab"), pick.choice("kl"), pick.choice("uvw")),
+                (Table.PROMISE, pick.choice("ab"), pick.choice("kl"), pick.choice("uvw")),
                 (Table.OUTBOX, pick.randrange(6)),
                 (Table.DEDUP, pick.randrange(2)),
                 (Table.PARTITION,),
@@ -116,6 +118,8 @@ class Chooser:
                 return key, InboxRow(str(number))
             case Table.TIMER:
                 return key, TimerRow()
+            case Table.PROMISE:
+                return key, PromiseRow(Value(bytes(number)) if number % 2 else None)
             case Table.STATE:
                 return key, StateRow(bytes(number))
             case Table.OUTBOX:
@@ -164,9 +168,11 @@ async def everything(store: Store) -> list[Any]:
             ]
         for service in "ab":
             for key in "kl":
-                keys += [(Table.LOCK, service, key), (Lookup.STATE_NAMES, service, key)]
+                keys.append((Lookup.PROMISE_NAMES, service, key))
+                keys += [(Table.LOCK, service, key), (Lookup.STATE_NAMES, service, key, 0)]
                 keys += [(Table.INBOX, service, key, n) for n in range(3)]
-                answers.append(list((await store.state(partition, service, key)).items()))
+                state = await store.state(partition, service, key, 0)
+                answers.append(list(state.entries.items()))
         answers.append(await store.load(partition, keys))
         answers.append(await store.timers(partition, None, 1000))
         answers.append(await store.outbox(partition, -1, 100))

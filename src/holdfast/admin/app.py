@@ -5,13 +5,23 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 
+from holdfast.admin.body import read_body
 from holdfast.admin.endpoint import Endpoints
 from holdfast.admin.guard import Guard
 from holdfast.admin.http import Request, error_response, parse_query, respond
 from holdfast.admin.route import split_path
+from holdfast.admin.sql.limit import SQL_LIMITS, SqlLimits
 from holdfast.domain.errors import HoldfastError
 from holdfast.server.handle import ServerHandle
-from holdfast.web.asgi import ASGIApp, Receive, Response, Scope, Send, run_lifespan
+from holdfast.web.asgi import (
+    ASGIApp,
+    Receive,
+    Response,
+    Scope,
+    Send,
+    StreamedResponse,
+    run_lifespan,
+)
 from holdfast.web.guard import LOOPBACK_HOSTS
 from holdfast.web.mount import mounted
 from holdfast.web.problem import Refusal, shown, unexpected_error
@@ -28,6 +38,7 @@ def create_admin_app(
     routes: Mapping[str, ASGIApp] | None = None,
     allowed_hosts: Iterable[str] | None = LOOPBACK_HOSTS,
     allowed_origins: Iterable[str] = (),
+    sql_limits: SqlLimits = SQL_LIMITS,
 ) -> ASGIApp:
     """Make the admin API.
 
@@ -38,22 +49,33 @@ def create_admin_app(
             what passes the checks of host and origin. One at `/ui` is also found from `/`.
         allowed_hosts: Host names that requests may carry, without port; None allows all.
         allowed_origins: Foreign origins whose pages may change things.
+        sql_limits: Of queries.
     """
     return _Admin(
-        Endpoints(handle, ingress_url), Guard(allowed_hosts, allowed_origins), routes or {}
+        Endpoints(handle, ingress_url, sql_limits),
+        Guard(allowed_hosts, allowed_origins),
+        routes or {},
+        handle.body_size_bytes_max,
     )
 
 
 class _Admin:
     """The application."""
 
-    def __init__(self, endpoints: Endpoints, guard: Guard, routes: Mapping[str, ASGIApp]) -> None:
+    def __init__(
+        self,
+        endpoints: Endpoints,
+        guard: Guard,
+        routes: Mapping[str, ASGIApp],
+        body_size_bytes_max: int,
+    ) -> None:
         for path in routes:
             assert path.startswith("/"), f"{path} is no mount path"
             assert not path.endswith("/"), f"{path} is no mount path"
         self._guard = guard
         self._router = endpoints.router()
         self._routes = dict(routes)
+        self._body_size_bytes_max = body_size_bytes_max
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -64,10 +86,11 @@ class _Admin:
         app = None if is_redirect else mounted(self._routes, path)
         try:
             self._guard.check(scope)
+            response: Response | StreamedResponse | None
             if is_redirect:
                 response = Response(308, [(b"location", b"/ui/")], b"")
             elif app is None:
-                response = await self._respond(scope)
+                response = await self._respond(scope, receive)
             else:
                 response = None
         except HoldfastError as error:
@@ -82,7 +105,7 @@ class _Admin:
             # Outside of the block above: what goes wrong in there may have begun to answer.
             await app(scope, receive, send)
 
-    async def _respond(self, scope: Scope) -> Response:
+    async def _respond(self, scope: Scope, receive: Receive) -> Response | StreamedResponse:
         if scope["type"] == "websocket":
             raise Refusal(
                 404,
@@ -94,6 +117,11 @@ class _Admin:
         segments = split_path(scope)
         if method == "OPTIONS":
             # No CORS headers: pages of other origins may not call, and this is how they learn it.
-            return Response(200, [(b"allow", b"GET, PATCH, OPTIONS")], b"")
+            return Response(200, [(b"allow", b"GET, HEAD, POST, PATCH, PUT, DELETE, OPTIONS")], b"")
         endpoint, params = self._router.find(method, segments)
-        return await endpoint(Request(params, parse_query(scope)))
+        headers = {
+            name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
+        }
+        has_body = method not in ("GET", "HEAD")
+        body = await read_body(receive, self._body_size_bytes_max) if has_body else b""
+        return await endpoint(Request(params, parse_query(scope), headers, body))

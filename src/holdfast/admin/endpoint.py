@@ -4,26 +4,29 @@ from __future__ import annotations
 
 from importlib.metadata import version
 
-from holdfast.admin.catalog_view import view_deployment, view_handler, view_service
+from holdfast.admin.batch import BatchEndpoints
+from holdfast.admin.deployment_endpoint import DeploymentEndpoints
+from holdfast.admin.export_view import view_recording
 from holdfast.admin.http import Request, json_response
 from holdfast.admin.invocation_view import view_invocation
 from holdfast.admin.journal_view import view_journal
-from holdfast.admin.payload import view_payload
+from holdfast.admin.openapi import view_admin_openapi
+from holdfast.admin.operation import OperationEndpoints, unknown_invocation
 from holdfast.admin.query import (
     parse_page,
     parse_payload_size_max,
     print_cursor,
 )
 from holdfast.admin.route import Router
-from holdfast.domain.errors import ConflictError, NotFoundError
-from holdfast.domain.message import SIGNAL_CANCEL, Signal, Void
-from holdfast.domain.target import ServiceKind, ServiceManifest
-from holdfast.engine.decision import Answer, Reply
-from holdfast.engine.row import InvocationRow, Status
+from holdfast.admin.service_endpoint import ServiceEndpoints
+from holdfast.admin.sql.endpoint import SqlEndpoint
+from holdfast.admin.sql.limit import SqlLimits
+from holdfast.admin.state_endpoint import StateEndpoints
+from holdfast.domain.recording import encode_recording
+from holdfast.engine.row import InvocationRow
 from holdfast.server.handle import ServerHandle
-from holdfast.web.asgi import Response
+from holdfast.web.asgi import JSON_HEADER, Response
 from holdfast.web.printed_id import checked_invocation_id
-from holdfast.web.problem import Refusal, shown
 
 API_VERSION_MIN = 2
 API_VERSION_MAX = 4
@@ -32,10 +35,16 @@ API_VERSION_MAX = 4
 class Endpoints:
     """The answers, each a method that a route leads to."""
 
-    def __init__(self, handle: ServerHandle, ingress_url: str) -> None:
+    def __init__(self, handle: ServerHandle, ingress_url: str, sql_limits: SqlLimits) -> None:
         self._handle = handle
         self._ingress_url = ingress_url
         self._version = version("holdfast")
+        self._deployments = DeploymentEndpoints(handle)
+        self._services = ServiceEndpoints(handle, ingress_url)
+        self._operations = OperationEndpoints(handle)
+        self._batches = BatchEndpoints(handle)
+        self._states = StateEndpoints(handle)
+        self._sql = SqlEndpoint(handle, sql_limits)
 
     def router(self) -> Router:
         """Return the routes."""
@@ -43,18 +52,26 @@ class Endpoints:
         for method, path, endpoint in (
             ("GET", "/health", self.health),
             ("GET", "/version", self.version),
-            ("GET", "/deployments", self.deployments),
-            ("GET", "/deployments/{id}", self.deployment),
-            ("GET", "/services", self.services),
-            ("GET", "/services/{service}", self.service),
-            ("GET", "/services/{service}/handlers", self.handlers),
-            ("GET", "/services/{service}/handlers/{handler}", self.handler),
-            ("PATCH", "/invocations/{id}/cancel", self.cancel),
-            ("PATCH", "/invocations/{id}/kill", self.kill),
+            ("GET", "/cluster-health", self.cluster_health),
+            ("GET", "/openapi", self.openapi),
+            *self._deployments.routes(),
+            *self._services.routes(),
+            ("DELETE", "/invocations/{id}", self._operations.end),
+            ("PATCH", "/invocations/{id}/cancel", self._operations.cancel),
+            ("PATCH", "/invocations/{id}/kill", self._operations.kill),
+            ("PATCH", "/invocations/{id}/pause", self._operations.pause),
+            ("PATCH", "/invocations/{id}/resume", self._operations.resume),
+            ("PATCH", "/invocations/{id}/restart-as-new", self._operations.restart),
+            ("PATCH", "/invocations/{id}/purge", self._operations.purge),
+            ("PATCH", "/invocations/{id}/purge-journal", self._operations.purge_journal),
+            ("POST", "/internal/invocations_batch_operations/{verb}", self._batches.id_batch),
+            ("POST", "/holdfast/v1/invocations/batch/{verb}", self._batches.batch),
             ("GET", "/holdfast/v1/invocations", self.invocations),
             ("GET", "/holdfast/v1/invocations/{id}", self.invocation),
             ("GET", "/holdfast/v1/invocations/{id}/journal", self.journal),
-            ("GET", "/holdfast/v1/state/{service}/{key}", self.state),
+            ("GET", "/holdfast/v1/invocations/{id}/export", self.export),
+            *self._states.routes(),
+            ("POST", "/query", self._sql.query),
         ):
             router.add(method, path, endpoint)
         return router
@@ -77,75 +94,16 @@ class Endpoints:
             }
         )
 
-    # -- catalog ----------------------------------------------------------------------------------
+    async def cluster_health(self, request: Request) -> Response:
+        """Say which servers there are: this one."""
+        members = {"members": [1]}
+        return json_response({"cluster_name": "holdfast", "metadata_cluster_health": members})
 
-    async def deployments(self, request: Request) -> Response:
-        """List deployments, oldest first."""
-        deployments = [view_deployment(d, is_full=False) for d in self._handle.deployments()]
-        return json_response({"deployments": deployments})
-
-    async def deployment(self, request: Request) -> Response:
-        """Show a deployment with its services."""
-        [deployment_id] = request.params
-        for deployment in self._handle.deployments():
-            if deployment.id == deployment_id:
-                return json_response(view_deployment(deployment, is_full=True))
-        raise Refusal(
-            404,
-            "HF1062",
-            f"There is no deployment {shown(deployment_id)}.",
-            hint="GET /deployments lists them.",
-        )
-
-    async def services(self, request: Request) -> Response:
-        """List services by name."""
-        deployments = self._handle.deployments()
-        services = [view_service(s, deployments) for s in self._handle.services()]
-        return json_response({"services": services})
-
-    async def service(self, request: Request) -> Response:
-        """Show a service."""
-        [name] = request.params
-        return json_response(view_service(self._service(name), self._handle.deployments()))
-
-    async def handlers(self, request: Request) -> Response:
-        """List the handlers of a service."""
-        [name] = request.params
-        handlers = [view_handler(handler) for handler in self._service(name).handlers]
-        return json_response({"handlers": handlers})
-
-    async def handler(self, request: Request) -> Response:
-        """Show a handler."""
-        service, handler = request.params
-        return json_response(view_handler(self._handle.resolve(service, handler).manifest))
-
-    def _service(self, name: str) -> ServiceManifest:
-        service = self._find_service(name)
-        if service is None:
-            # Raises, and names services that are spelled alike.
-            self._handle.resolve(name, "")
-            raise NotFoundError(f"There is no service {shown(name)}.", code="HF1001")
-        return service
-
-    def _find_service(self, name: str) -> ServiceManifest | None:
-        return next((s for s in self._handle.services() if s.name == name), None)
+    async def openapi(self, request: Request) -> Response:
+        """Describe these routes as OpenAPI 3.1."""
+        return json_response(view_admin_openapi(self.router(), self._version))
 
     # -- invocations ------------------------------------------------------------------------------
-
-    async def cancel(self, request: Request) -> Response:
-        """Cancel an invocation: at once when it has not begun, else its handler is told."""
-        invocation_id = checked_invocation_id(request.params[0])
-        cancel = Signal(Void(), index=SIGNAL_CANCEL)
-        answer = await self._handle.signal(invocation_id, cancel)
-        _check(answer, invocation_id, "cancel")
-        is_done = answer.status in (Status.PENDING, Status.SCHEDULED)
-        return Response(200 if is_done else 202, [], b"")
-
-    async def kill(self, request: Request) -> Response:
-        """Kill an invocation and all that it called."""
-        invocation_id = checked_invocation_id(request.params[0])
-        _check(await self._handle.kill(invocation_id), invocation_id, "kill")
-        return Response(200, [], b"")
 
     async def invocations(self, request: Request) -> Response:
         """List invocations, newest first."""
@@ -169,61 +127,15 @@ class Endpoints:
         entries = view_journal(await self._handle.journal(row.id), size_max)
         return json_response({"id": row.id, "entries": entries})
 
+    async def export(self, request: Request) -> Response:
+        """Show all that a replay of an invocation needs."""
+        row = await self._invocation(request.params[0])
+        recording = view_recording(row, await self._handle.journal(row.id))
+        return Response(200, [JSON_HEADER], encode_recording(recording))
+
     async def _invocation(self, text: str) -> InvocationRow:
         invocation_id = checked_invocation_id(text)
         row = await self._handle.invocation(invocation_id)
         if row is None:
-            raise _unknown(invocation_id)
+            raise unknown_invocation(invocation_id)
         return row
-
-    # -- state ------------------------------------------------------------------------------------
-
-    async def state(self, request: Request) -> Response:
-        """Show the state of an object key, by name."""
-        name, key = request.params
-        size_max = parse_payload_size_max(request.query)
-        service = self._find_service(name)
-        if service is not None and service.kind is ServiceKind.SERVICE:
-            raise Refusal(
-                400,
-                "HF1011",
-                f"{name} is a plain service and has no keys; found key {shown(key)}.",
-                hint="Only objects and workflows have state.",
-            )
-        state = await self._handle.state(name, key)
-        if service is None and not state:
-            # State outlives the deployment that wrote it, so only now is the service unknown.
-            self._service(name)
-        entries = [
-            {"name": entry, **view_payload(value, size_max)} for entry, value in state.items()
-        ]
-        return json_response({"service": name, "key": key, "entries": entries})
-
-
-def _check(answer: Answer, invocation_id: str, deed: str) -> None:
-    match answer.reply:
-        case Reply.NOT_FOUND:
-            raise _unknown(invocation_id)
-        case Reply.ALREADY_COMPLETED:
-            raise ConflictError(
-                f"Invocation {invocation_id} has completed; there is nothing to {deed}.",
-                hint="Its outcome can be read through the ingress, with output.",
-            )
-        case Reply.OVERLOADED:
-            raise Refusal(
-                429,
-                "HF1429",
-                f"The server cannot {deed} {invocation_id} now: a queue is full.",
-                hint="Try again in a moment.",
-            )
-        case _:
-            # Accepted, or asked for twice: either way it is on record.
-            return
-
-
-def _unknown(invocation_id: str) -> NotFoundError:
-    return NotFoundError(
-        f"There is no invocation {invocation_id}.",
-        code="HF1004",
-        hint="It was never made, or its retention has passed.",
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import NamedTuple
 from urllib.parse import parse_qsl
 
@@ -13,11 +14,15 @@ from holdfast.web.asgi import (
     Response,
     Scope,
     Send,
+    StreamedResponse,
     refuse_websocket,
+    send_head,
     send_response,
+    send_streamed,
 )
 from holdfast.web.problem import error_headers, status_of
 
+_logger = logging.getLogger(__name__)
 _encode = msgspec.json.Encoder().encode
 
 
@@ -27,6 +32,10 @@ class Request(NamedTuple):
     params: list[str]
     """Decoded path segments that stand where the route has braces, in order."""
     query: list[tuple[str, str]]
+    headers: dict[str, str]
+    """By lower-case name; of several with one name, the last."""
+    body: bytes
+    """Whole; empty for methods that have none."""
 
 
 def json_response(value: object, status: int = 200) -> Response:
@@ -39,7 +48,7 @@ def error_response(error: HoldfastError) -> Response:
     status = status_of(error)
     body = {
         "message": error.message,
-        "restate_code": None,
+        "restate_code": getattr(error, "restate_code", None),
         "error_code": error.code,
         "hint": error.hint,
     }
@@ -52,13 +61,25 @@ def parse_query(scope: Scope) -> list[tuple[str, str]]:
     return parse_qsl(query.decode("latin-1"), keep_blank_values=True)
 
 
-async def respond(scope: Scope, send: Send, response: Response) -> None:
-    """Send a whole response, also in place of accepting a WebSocket."""
+async def respond(scope: Scope, send: Send, response: Response | StreamedResponse) -> None:
+    """Send a response, also in place of accepting a WebSocket."""
     # What is shown here is other people's data: never guess at its type, never keep it.
     response.headers.extend(
         ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
     )
-    if scope["type"] == "websocket":
+    if isinstance(response, StreamedResponse):
+        await _respond_streamed(send, response)
+    elif scope["type"] == "websocket":
         await refuse_websocket(scope, send, response)
+    elif scope["method"] == "HEAD":
+        await send_head(send, response)
     else:
         await send_response(send, response)
+
+
+async def _respond_streamed(send: Send, response: StreamedResponse) -> None:
+    try:
+        await send_streamed(send, response)
+    except (HoldfastError, TimeoutError) as error:
+        # Its head is on its way: an incomplete answer is all that can still tell.
+        _logger.warning("a response was broken off: %s", error or "the client takes nothing")

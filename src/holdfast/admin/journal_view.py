@@ -22,8 +22,8 @@ from holdfast.domain.message import (
 from holdfast.engine.row import JournalRow
 from holdfast.web.instant import iso_time
 
-_SECRET_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization", "x-api-key"})
-_HIDDEN = "(hidden)"
+SECRET_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization", "x-api-key"})
+HIDDEN = "(hidden)"
 
 _COMPLETION_NAMES = {
     kind.__struct_config__.tag + 0x7C00: kind.__name__ for kind in get_args(Command)
@@ -106,6 +106,6 @@ def _view_result(result: Result, size_max: int) -> dict[str, object]:
 
 def _view_headers(headers: tuple[tuple[str, str], ...]) -> list[dict[str, str]]:
     return [
-        {"name": name, "value": _HIDDEN if name.lower() in _SECRET_HEADERS else value}
+        {"name": name, "value": HIDDEN if name.lower() in SECRET_HEADERS else value}
         for name, value in headers
     ]

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from holdfast.admin.invocation_view import STATUSES
 from holdfast.admin.payload import SIZE_SHOWN_BYTES
+from holdfast.engine.limit import JOURNAL_LENGTH_MAX
 from holdfast.engine.row import InvocationRow, Status
 from holdfast.storage.base import InvocationFilter
 from holdfast.web.printed_id import checked_invocation_id
@@ -40,7 +41,7 @@ def parse_page(fields: list[tuple[str, str]]) -> Page:
     names = [
         name for text in known.get("status", ()) for name in text.split(",") if name.strip() != ""
     ]
-    statuses = tuple(_parse_status(name.strip()) for name in names)
+    statuses = tuple(parse_status(name.strip()) for name in names)
     before = _last(known, "before")
     return Page(
         InvocationFilter(
@@ -49,7 +50,7 @@ def parse_page(fields: list[tuple[str, str]]) -> Page:
             key=_last(known, "key"),
             statuses=statuses or None,
         ),
-        None if before is None else _parse_cursor(before),
+        None if before is None else parse_cursor(before),
         _parse_int(_last(known, "limit"), "limit", 1, LIMIT_MAX, LIMIT_DEFAULT),
     )
 
@@ -63,6 +64,51 @@ def parse_payload_size_max(fields: list[tuple[str, str]]) -> int:
     known = _known(fields, ("payload_size_max",))
     text = _last(known, "payload_size_max")
     return _parse_int(text, "payload_size_max", 0, _PAYLOAD_SIZE_BYTES_MAX, SIZE_SHOWN_BYTES)
+
+
+def parse_deployment(fields: list[tuple[str, str]]) -> str | None:
+    """Read which deployment shall run an invocation; None when it is not said.
+
+    Raises:
+        Refusal: HF1060.
+    """
+    return _last(_known(fields, ("deployment",)), "deployment")
+
+
+def parse_restart(fields: list[tuple[str, str]]) -> tuple[int, str | None]:
+    """Read (index of the last entry to keep, deployment) of a restart.
+
+    Raises:
+        Refusal: HF1060.
+    """
+    known = _known(fields, ("from", "deployment"))
+    from_index = _parse_int(_last(known, "from"), "from", 0, JOURNAL_LENGTH_MAX, 0)
+    return from_index, _last(known, "deployment")
+
+
+def parse_mode(fields: list[tuple[str, str]]) -> str:
+    """Read how an invocation shall end: `cancel`, `kill` or `purge`.
+
+    Raises:
+        Refusal: HF1060.
+    """
+    mode = (_last(_known(fields, ("mode",)), "mode") or "cancel").lower()
+    if mode not in ("cancel", "kill", "purge"):
+        raise Refusal(
+            400, "HF1060", f"{shown(mode)} is not a mode.", hint="Modes are: cancel, kill, purge."
+        )
+    return mode
+
+
+def parse_keys_page(fields: list[tuple[str, str]]) -> tuple[str, int]:
+    """Read the query of the list of keys: the key to begin after, and how many.
+
+    Raises:
+        Refusal: HF1060.
+    """
+    known = _known(fields, ("after", "limit"))
+    limit = _parse_int(_last(known, "limit"), "limit", 1, LIMIT_MAX, LIMIT_DEFAULT)
+    return _last(known, "after") or "", limit
 
 
 def print_cursor(row: InvocationRow) -> str:
@@ -89,7 +135,12 @@ def _last(known: dict[str, list[str]], name: str) -> str | None:
     return (known.get(name) or [""])[-1] or None
 
 
-def _parse_status(name: str) -> Status:
+def parse_status(name: str) -> Status:
+    """Return the status that is printed so.
+
+    Raises:
+        Refusal: HF1060.
+    """
     status = STATUSES.get(name)
     if status is None:
         raise Refusal(
@@ -101,7 +152,12 @@ def _parse_status(name: str) -> Status:
     return status
 
 
-def _parse_cursor(text: str) -> Cursor:
+def parse_cursor(text: str) -> Cursor:
+    """Read what `print_cursor` has printed.
+
+    Raises:
+        Refusal: HF1060.
+    """
     at, dash, invocation_id = text.partition("-")
     if not dash or not at.isascii() or not at.isdigit() or len(at) > 18:
         raise Refusal(

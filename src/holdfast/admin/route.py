@@ -8,18 +8,21 @@ from typing import NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
 from holdfast.admin.http import Request
-from holdfast.web.asgi import Response, Scope
+from holdfast.web.asgi import Response, Scope, StreamedResponse
 from holdfast.web.problem import Refusal, method_refusal, shown
 
-Endpoint = Callable[[Request], Awaitable[Response]]
+Endpoint = Callable[[Request], Awaitable[Response | StreamedResponse]]
 
 _VERSIONS = ("v2", "v3", "v4")
 _BAD_ESCAPE = re.compile(rb"%(?![0-9a-fA-F]{2})")
 
 
-class _Route(NamedTuple):
+class Route(NamedTuple):
+    """What answers a method at a path."""
+
     method: str
     segments: tuple[str, ...]
+    """Of the path; one in braces stands for any."""
     endpoint: Endpoint
 
 
@@ -27,11 +30,11 @@ class Router:
     """Routes by method and path; `{…}` stands for any one segment."""
 
     def __init__(self) -> None:
-        self._routes: list[_Route] = []
+        self.routes: list[Route] = []
 
     def add(self, method: str, path: str, endpoint: Endpoint) -> None:
         """Add a route, such as `GET`, `/services/{service}`."""
-        self._routes.append(_Route(method, tuple(path.strip("/").split("/")), endpoint))
+        self.routes.append(Route(method, tuple(path.strip("/").split("/")), endpoint))
 
     def find(self, method: str, segments: list[str]) -> tuple[Endpoint, list[str]]:
         """Return what answers a request, and the segments in place of braces.
@@ -50,11 +53,11 @@ class Router:
                 hint=f"Use one of: {', '.join(_VERSIONS)}, or no version in the path.",
             )
         methods: list[str] = []
-        for route in self._routes:
+        for route in self.routes:
             params = _match(route.segments, segments)
             if params is None:
                 continue
-            if route.method == method:
+            if route.method == method or (route.method == "GET" and method == "HEAD"):
                 return route.endpoint, params
             methods.append(route.method)
         if methods:

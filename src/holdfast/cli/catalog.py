@@ -7,13 +7,19 @@ from typing import cast
 import click
 
 from holdfast.cli.client import JsonObject, Server
+from holdfast.cli.deployment import get, register, remove
 from holdfast.cli.option import admin_url, as_json, token
 from holdfast.cli.output import clean, moment, note, print_json, print_table
 
 
 @click.group()
 def deployments() -> None:
-    """List deployments. Short: dp."""
+    """Register, list, show and remove deployments. Short: dp."""
+
+
+deployments.add_command(register)
+deployments.add_command(get)
+deployments.add_command(remove)
 
 
 @click.group()
@@ -46,7 +52,8 @@ def list_deployments(admin: str, token: str | None, is_json: bool) -> None:
     ]
     print_table(("ID", "NAME", "SERVICES", "CREATED"), rows)
     if not rows:
-        note("No deployments. Connect one with: holdfast worker MODULE:APP --connect URL")
+        note("No deployments. Connect a worker: holdfast worker MODULE:APP --connect URL")
+        note("Or register an endpoint: holdfast deployments register URL")
 
 
 @services.command("ls")

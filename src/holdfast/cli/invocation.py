@@ -10,6 +10,7 @@ from urllib.parse import quote, urlencode
 import click
 
 from holdfast.cli.client import JsonObject, Server
+from holdfast.cli.operation import COMMANDS
 from holdfast.cli.option import admin_url, as_json, token
 from holdfast.cli.output import (
     clean,
@@ -31,7 +32,7 @@ _COMMON_MEMBERS = frozenset(
 
 @click.group()
 def invocations() -> None:
-    """List, show, cancel and kill invocations. Short: inv."""
+    """List, show and steer invocations. Short: inv."""
 
 
 @invocations.command("ls")
@@ -136,7 +137,7 @@ def get(invocation_id: str, admin: str, token: str | None, is_json: bool) -> Non
         ("entries", str(found["journal_length"])),
         ("deployment", clean(found["deployment_id"] or "")),
         ("idempotency key", clean(found["idempotency_key"] or "")),
-        ("called by", clean(_caller_of(found))),
+        *((name, clean(value)) for name, value in _origin_of(found)),
     ]
     print_facts([(name, value) for name, value in facts if value])
 
@@ -160,44 +161,21 @@ def journal(invocation_id: str, admin: str, token: str | None, is_json: bool) ->
 
 
 @invocations.command()
-@click.argument("invocation_ids", metavar="ID...", nargs=-1, required=True)
+@click.argument("invocation_id", metavar="ID")
 @admin_url
 @token
-@as_json
-def cancel(invocation_ids: Sequence[str], admin: str, token: str | None, is_json: bool) -> None:
-    """Ask invocations to stop: their handlers can still clean up.
+def export(invocation_id: str, admin: str, token: str | None) -> None:
+    """Print all that a replay of an invocation needs, as JSON: see holdfast replay-check.
 
     \b
-      holdfast inv cancel inv_1...
+      holdfast inv export inv_1... > run.json
     """
-    _end(invocation_ids, "cancel", Server(admin, "--admin", token), is_json)
+    answer = Server(admin, "--admin", token).get(_path(invocation_id) + "/export")
+    click.echo(answer.body)
 
 
-@invocations.command()
-@click.argument("invocation_ids", metavar="ID...", nargs=-1, required=True)
-@admin_url
-@token
-@as_json
-def kill(invocation_ids: Sequence[str], admin: str, token: str | None, is_json: bool) -> None:
-    """End invocations, and all that they called, at once and without cleaning up.
-
-    \b
-      holdfast inv kill inv_1...
-    """
-    _end(invocation_ids, "kill", Server(admin, "--admin", token), is_json)
-
-
-def _end(invocation_ids: Sequence[str], deed: str, server: Server, is_json: bool) -> None:
-    results: list[JsonObject] = []
-    for invocation_id in invocation_ids:
-        answer = server.ask("PATCH", f"/invocations/{quote(invocation_id, safe='')}/{deed}")
-        is_done = answer.status == 200
-        state = ("killed" if deed == "kill" else "cancelled") if is_done else "cancelling"
-        results.append({"id": invocation_id, "result": state})
-        if not is_json:
-            click.echo(f"{clean(invocation_id)}\t{state}")
-    if is_json:
-        print_json({"invocations": results})
+for command in COMMANDS:
+    invocations.add_command(command)
 
 
 def print_journal(entries: Sequence[JsonObject]) -> None:
@@ -229,6 +207,8 @@ def why(invocation: JsonObject) -> str:
         case "pending":
             return "waits for its turn: another invocation has the key"
         case "suspended":
+            if not waiting:
+                return "waits for many results"
             completions = cast("list[object]", waiting.get("completions") or [])
             count = sum(len(cast("list[object]", each)) for each in waiting.values())
             kind = "results" if len(completions) == count else "signals"
@@ -236,7 +216,7 @@ def why(invocation: JsonObject) -> str:
         case "backing-off":
             return f"tries again {moment(invocation.get('retry_at'))}, after: {said}"
         case "paused":
-            return f"waits for a person, after: {said}"
+            return f"waits for a person, after: {said}" if said else "paused by a person"
         case _:
             return ""
 
@@ -269,10 +249,19 @@ def _failure_in(entries: Sequence[JsonObject]) -> str:
     return f"{failure.get('message')} (code {failure.get('code')})" if failure else ""
 
 
-def _caller_of(invocation: JsonObject) -> str:
+def _origin_of(invocation: JsonObject) -> list[tuple[str, str]]:
+    """Return facts about the invocation that has made this one, if one has."""
     origin = cast("JsonObject", invocation.get("origin") or {})
-    caller = origin.get("invocation_id")
-    return f"{caller} ({origin.get('target')})" if caller else ""
+    other = origin.get("invocation_id")
+    if not other:
+        return []
+    if origin.get("kind") != "restart":
+        return [("called by", f"{other} ({origin.get('target')})")]
+    restarted = invocation.get("restarted")
+    if not isinstance(restarted, dict):
+        return [("restart of", str(other))]
+    index = cast("JsonObject", restarted).get("from_index")
+    return [("restart of", f"{other}, from entry {index}")]
 
 
 def _detail_of(entry: JsonObject) -> str:

@@ -94,14 +94,22 @@ COMMANDS = {
     "dev": Lazy("holdfast.cli.dev:dev", "Run a server and your handlers, reloaded on save."),
     "server": Lazy("holdfast.cli.server:server", "Run a server alone."),
     "worker": Lazy("holdfast.cli.worker:worker", "Run your handlers, connected to a server."),
+    "serve": Lazy("holdfast.cli.serve:serve", "Run your handlers as an HTTP endpoint."),
     "call": Lazy("holdfast.cli.call:call", "Call a handler and wait for its answer."),
     "send": Lazy("holdfast.cli.call:send", "Call a handler, now or later, without waiting."),
     "attach": Lazy("holdfast.cli.call:attach", "Wait for the answer of an invocation."),
+    "signal": Lazy("holdfast.cli.signal:signal", "Send a named signal to an invocation."),
     "invocations": Lazy(
-        "holdfast.cli.invocation:invocations", "List, show, cancel and kill invocations."
+        "holdfast.cli.invocation:invocations", "List, show, pause, restart and end invocations."
     ),
-    "deployments": Lazy("holdfast.cli.catalog:deployments", "List deployments."),
+    "deployments": Lazy(
+        "holdfast.cli.catalog:deployments", "Register, list and remove deployments."
+    ),
     "services": Lazy("holdfast.cli.catalog:services", "List services."),
+    "state": Lazy("holdfast.cli.state:state", "Show and edit the state of objects."),
+    "replay-check": Lazy(
+        "holdfast.cli.replay:replay_check", "Replay recorded runs against your code."
+    ),
     "version": Lazy("holdfast.cli.version:version", "Print the version."),
 }
 ALIASES = {"inv": "invocations", "dp": "deployments", "svc": "services"}

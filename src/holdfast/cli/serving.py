@@ -16,22 +16,44 @@ from holdfast.domain.errors import HoldfastError, UsageError
 
 if TYPE_CHECKING:
     from holdfast.server.app import Server
+    from holdfast.server.config import Tuning
 
 PORT_TAKEN = "HF1201"
 
 
 @contextlib.asynccontextmanager
 async def serving(
-    *, ingress: str, admin: str, store: str, durability: str
+    *,
+    ingress: str,
+    admin: str,
+    store: str,
+    durability: str,
+    identity_key_file: str | None = None,
+    tuning: Tuning | None = None,
 ) -> AsyncGenerator[Server]:
     """Run a server.
+
+    Args:
+        ingress: Where clients call.
+        admin: Where operators and workers connect.
+        store: URL of the store.
+        durability: Of its commits.
+        identity_key_file: Holds the private key that signs requests to endpoints.
+        tuning: What else the environment says.
 
     Raises:
         HoldfastError: A setting, an address or the store cannot be used.
     """
     from holdfast.server.app import Server, ServerConfig
 
-    config = ServerConfig(ingress=ingress, admin=admin, store=store, durability=durability)
+    config = ServerConfig(
+        ingress=ingress,
+        admin=admin,
+        store=store,
+        durability=durability,
+        identity_key_file=identity_key_file,
+        **({} if tuning is None else tuning._asdict()),
+    )
     server = Server(config)
     try:
         await server.__aenter__()

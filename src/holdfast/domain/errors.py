@@ -14,7 +14,8 @@
     │       ├── Unstorable             a value cannot be stored, nothing was written: change it
     │       ├── Fenced                 another leader has taken over: step down
     │       └── CorruptState           what is stored contradicts itself: stop
-    └── TerminalError              user-facing: ends an invocation, or is caught by its caller
+    ├── TerminalError              user-facing: ends an invocation, or is caught by its caller
+    └── RetryableError             user-facing: fails an attempt, says when to try again (`sdk`)
 
 Every HoldfastError is written for a tired person: what happened, where, expected versus found, what
 to do.
@@ -121,6 +122,10 @@ class TerminalError(Exception):
         code: HTTP-like status that the caller sees, 100..999; 500 by default.
         metadata: Passed to callers unchanged.
     """
+
+    # For subclasses that do not call `__init__`.
+    message: str = ""
+    code: int = 500
 
     def __init__(
         self, message: str = "", *, code: int = 500, metadata: dict[str, str] | None = None

@@ -87,6 +87,17 @@ def print_deployment_id(binary: bytes) -> DeploymentId:
     return DeploymentId(DEPLOYMENT_PREFIX + _base62(binary, 22))
 
 
+def parse_deployment_id(text: str) -> bytes:
+    """Return the 16 bytes of a printed deployment id.
+
+    Raises:
+        IdError: Wrong prefix, length or alphabet.
+    """
+    if not text.startswith(DEPLOYMENT_PREFIX) or len(text) != len(DEPLOYMENT_PREFIX) + 22:
+        raise IdError(f"{text!r} is not a deployment id: expected dp_1 and 22 more characters")
+    return _unbase62(text[len(DEPLOYMENT_PREFIX) :], 16)
+
+
 def deployment_id_of(name: str) -> DeploymentId:
     """Return the id of the worker deployment with this name: a pure function of the name."""
     return print_deployment_id(hashlib.sha256(b"worker," + name.encode()).digest()[:16])

@@ -8,13 +8,18 @@ struct, so a value encodes as `[type, field, …]`: fields may be appended with 
     handler → server   commands in program order, ProposeRunCompletion, then one of
                        Suspension, Error, End
 
-Three fields are ours and never reach a peer that did not offer them: `key` (journal key, see
-`holdfast.sdk.machine`), `site` (where in the handler's code) and `at_ms` (when it was recorded).
+Some fields are ours and never reach a peer that did not offer them: `key` (journal key, see
+`holdfast.sdk.machine`), `site` (where in the handler's code), `at_ms` (when it was recorded), and
+those that say so.
 """
 
 from __future__ import annotations
 
+from enum import IntEnum
+
 import msgspec
+
+from holdfast.domain.retry import RetrySchedule
 
 
 class _Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -94,6 +99,31 @@ class Start(_Message, frozen=True, tag=0x0000):
     attempt: int = 1
     created_at_ms: int = 0
     step_failures: tuple[StepFailures, ...] = ()
+    state_expiries: dict[str, int] = msgspec.field(default_factory=dict[str, int])
+    """When entries of `state` cease to exist, milliseconds since the epoch; most never do."""
+    has_extensions: bool = True
+    """Whether the server knows what is ours. Not over HTTP: see `holdfast.sdk.foreign`."""
+
+
+class Combinator(IntEnum):
+    """When a node of an `AwaitTree` is done."""
+
+    UNKNOWN = 0
+    """When anything in it arrives."""
+    FIRST_COMPLETED = 1
+    ALL_COMPLETED = 2
+    FIRST_SUCCEEDED_OR_ALL_FAILED = 3
+    ALL_SUCCEEDED_OR_FIRST_FAILED = 4
+
+
+class AwaitTree(_Message, frozen=True):
+    """What an attempt waits for, as its program combines it. From version 7 of the protocol on."""
+
+    combinator: Combinator
+    completions: tuple[int, ...] = ()
+    signals: tuple[int, ...] = ()
+    named_signals: tuple[str, ...] = ()
+    children: tuple[AwaitTree, ...] = ()
 
 
 class Suspension(_Message, frozen=True, tag=0x0001):
@@ -102,6 +132,19 @@ class Suspension(_Message, frozen=True, tag=0x0001):
     completions: tuple[int, ...] = ()
     signals: tuple[int, ...] = ()
     named_signals: tuple[str, ...] = ()
+    tree: AwaitTree | None = None
+    """If set, its rule holds instead of *any one*; the lists have all its leaves."""
+
+
+class DelayRule(IntEnum):
+    """What `Error.next_retry_delay_ms` means to the policy of the handler."""
+
+    UNCOUNTED = 0
+    """The wait; the failure does not count: a step's own policy counts it."""
+    CHOSEN = 1
+    """The wait instead of the policy's; the failure counts."""
+    LEAST = 2
+    """The shortest wait, the policy's where that is longer; the failure counts."""
 
 
 class Error(_Message, frozen=True, tag=0x0002):
@@ -121,6 +164,8 @@ class Error(_Message, frozen=True, tag=0x0002):
     """Completion id of the step that failed first."""
     failed_steps: tuple[int, ...] = ()
     """Completion ids of all steps that failed; counted in `Start.step_failures`."""
+    delay_rule: DelayRule = DelayRule.UNCOUNTED
+    """Ours."""
 
 
 class End(_Message, frozen=True, tag=0x0003):
@@ -174,6 +219,8 @@ class SetState(_Message, frozen=True, tag=0x0403):
     name: str = ""
     key: str = ""
     site: str = ""
+    expires_at_ms: int = 0
+    """From then on the entry does not exist; 0: never. Ours."""
 
 
 class ClearState(_Message, frozen=True, tag=0x0404):
@@ -221,6 +268,37 @@ class GetEagerStateKeys(_Message, frozen=True, tag=0x0408):
     site: str = ""
 
 
+class GetPromise(_Message, frozen=True, tag=0x0409):
+    """Wait for a promise of the workflow key. Completes with Value or Failure."""
+
+    promise_name: str
+    completion_id: int
+    name: str = ""
+    key: str = ""
+    site: str = ""
+
+
+class PeekPromise(_Message, frozen=True, tag=0x040A):
+    """Look at a promise of the workflow key. Completes with Void, Value or Failure at once."""
+
+    promise_name: str
+    completion_id: int
+    name: str = ""
+    key: str = ""
+    site: str = ""
+
+
+class CompletePromise(_Message, frozen=True, tag=0x040B):
+    """Complete a promise of the workflow key. Completes with Void, or Failure 409: it was."""
+
+    promise_name: str
+    result: Outcome
+    completion_id: int
+    name: str = ""
+    key: str = ""
+    site: str = ""
+
+
 class Sleep(_Message, frozen=True, tag=0x040C):
     """Durable timer. Completes with Void at `wake_up_at_ms` or, if that is past, at once."""
 
@@ -245,6 +323,8 @@ class Call(_Message, frozen=True, tag=0x040D):
     name: str = ""
     key: str = ""
     site: str = ""
+    retry: RetrySchedule | None = None
+    """Ours: instead of the policy of the called handler."""
 
 
 class OneWayCall(_Message, frozen=True, tag=0x040E):
@@ -262,6 +342,8 @@ class OneWayCall(_Message, frozen=True, tag=0x040E):
     name: str = ""
     key: str = ""
     site: str = ""
+    retry: RetrySchedule | None = None
+    """As in `Call`."""
 
 
 class SendSignal(_Message, frozen=True, tag=0x0410):
@@ -274,6 +356,8 @@ class SendSignal(_Message, frozen=True, tag=0x0410):
     name: str = ""
     key: str = ""
     site: str = ""
+    is_passed_on: bool = False
+    """Meant for what this handler has called: not for a workflow that another one has made."""
 
 
 class Run(_Message, frozen=True, tag=0x0411):
@@ -285,6 +369,16 @@ class Run(_Message, frozen=True, tag=0x0411):
     site: str = ""
 
 
+class NamedTarget(_Message, frozen=True):
+    """How a handler of another SDK named an invocation whose id follows from it."""
+
+    service: str
+    object_key: str | None
+    handler: str | None = None
+    """None, and no idempotency key: the run of a workflow."""
+    idempotency_key: str | None = None
+
+
 class AttachInvocation(_Message, frozen=True, tag=0x0412):
     """Wait for the outcome of another invocation. Completes with Value or Failure."""
 
@@ -293,6 +387,8 @@ class AttachInvocation(_Message, frozen=True, tag=0x0412):
     name: str = ""
     key: str = ""
     site: str = ""
+    named: NamedTarget | None = None
+    """Kept, because such an SDK compares the record with what it sends."""
 
 
 class GetInvocationOutput(_Message, frozen=True, tag=0x0413):
@@ -303,6 +399,8 @@ class GetInvocationOutput(_Message, frozen=True, tag=0x0413):
     name: str = ""
     key: str = ""
     site: str = ""
+    named: NamedTarget | None = None
+    """As in `AttachInvocation`."""
 
 
 class CompleteAwakeable(_Message, frozen=True, tag=0x0414):
@@ -325,6 +423,9 @@ Command = (
     | GetLazyStateKeys
     | GetEagerState
     | GetEagerStateKeys
+    | GetPromise
+    | PeekPromise
+    | CompletePromise
     | Sleep
     | Call
     | OneWayCall

@@ -9,6 +9,7 @@ import msgspec
 from holdfast.domain.retry import RetrySchedule
 
 DAY_MS = 86_400_000
+ABORT_TIMEOUT_MS = 600_000
 
 
 class ServiceKind(IntEnum):
@@ -48,9 +49,30 @@ class HandlerManifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     journal_retention_ms: int = DAY_MS
     idempotency_retention_ms: int = DAY_MS
     inactivity_timeout_ms: int = 60_000
-    abort_timeout_ms: int = 600_000
+    abort_timeout_ms: int = ABORT_TIMEOUT_MS
     is_private: bool = False
     is_state_lazy: bool = False
+    workflow_retention_ms: int = DAY_MS
+    """Only of a workflow's main handler."""
+    invocation_timeout_ms: int | None = None
+    """From when it may start to its end; None: no limit."""
+    concurrency: int | None = None
+    """Attempts that one server runs at once; None: no limit."""
+    is_concurrency_shared: bool = False
+    """Whether that limit is for all handlers of the service together that share it."""
+    metadata: dict[str, str] = msgspec.field(default_factory=dict[str, str])
+    is_empty_output_typed: bool = False
+    """Whether an empty result has the content type, too."""
+    own_options: tuple[str, ...] = ()
+    """Of the options above, those that the handler says itself, and not its service."""
+
+    def retention_ms(self, idempotency_key: str | None) -> int:
+        """Return how long a completed invocation that was requested so is kept."""
+        if self.kind is HandlerKind.WORKFLOW:
+            return self.workflow_retention_ms
+        if idempotency_key is not None:
+            return self.idempotency_retention_ms
+        return self.journal_retention_ms
 
 
 class ServiceManifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -60,6 +82,7 @@ class ServiceManifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     kind: ServiceKind
     handlers: tuple[HandlerManifest, ...]
     documentation: str = ""
+    metadata: dict[str, str] = msgspec.field(default_factory=dict[str, str])
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

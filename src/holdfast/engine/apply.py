@@ -9,6 +9,12 @@ from holdfast.domain.message import Suspension
 from holdfast.engine.decision import Answer, Reply
 from holdfast.engine.on_handler_sent import on_handler_sent, suspension_notes
 from holdfast.engine.on_invoke import on_invoke
+from holdfast.engine.on_operation import (
+    on_pause_requested,
+    on_purge_requested,
+    on_restart_requested,
+    on_resume_requested,
+)
 from holdfast.engine.on_record import (
     on_attach_requested,
     on_attempt_lost,
@@ -19,6 +25,7 @@ from holdfast.engine.on_record import (
     on_signal_sent,
     on_timer_fired,
 )
+from holdfast.engine.on_state import on_state_edited, on_state_expired
 from holdfast.engine.record import (
     AttachRequested,
     AttemptLost,
@@ -30,8 +37,14 @@ from holdfast.engine.record import (
     Invoke,
     KillRequested,
     OutboxSent,
+    PauseRequested,
+    PurgeRequested,
     Record,
+    RestartRequested,
+    ResumeRequested,
     SignalSent,
+    StateEdited,
+    StateExpired,
     TimerFired,
 )
 from holdfast.engine.row import DedupRow, Key, Lookup, Table
@@ -68,9 +81,11 @@ def footprint(record: Record) -> list[Key]:
             return [(Table.INVOCATION, invocation_id), (Lookup.CHILDREN, invocation_id)]
         case CompletionSent(sink=sink):
             return [(Table.INVOCATION, sink.invocation_id)]
-        case OutboxSent():
+        case OutboxSent() | StateEdited() | StateExpired():
             return []
         case SignalSent() | AttachRequested() | AttemptLost() | AttemptResumed() | Expired():
+            return [(Table.INVOCATION, record.invocation_id)]
+        case PauseRequested() | ResumeRequested() | RestartRequested() | PurgeRequested():
             return [(Table.INVOCATION, record.invocation_id)]
         case _:
             assert_never(record)
@@ -93,7 +108,12 @@ def apply(view: View, record: Record, stamp: Stamp) -> Draft:
     _dispatch(draft, record)
     answer = draft.answer
     while draft.follow_ups:
-        _dispatch(draft, draft.follow_ups.popleft())
+        messages, draft.follow_ups = draft.follow_ups, []
+        if len(messages) > 1:
+            # All at once: each row that is missing alone would have the record applied once more.
+            draft.require([key for message in messages for key in footprint(message)])
+        for message in messages:
+            _dispatch(draft, message)
     draft.answer = answer
     return draft
 
@@ -131,8 +151,14 @@ _HANDLERS: dict[type[Record], Callable[[Draft, Any], None]] = {
     OutboxSent: _on_outbox_sent,
     AttemptLost: on_attempt_lost,
     AttemptResumed: on_attempt_resumed,
+    StateEdited: on_state_edited,
+    StateExpired: on_state_expired,
     KillRequested: on_kill_requested,
     AttachRequested: on_attach_requested,
     Expired: on_expired,
+    PauseRequested: on_pause_requested,
+    ResumeRequested: on_resume_requested,
+    RestartRequested: on_restart_requested,
+    PurgeRequested: on_purge_requested,
 }
 assert set(_HANDLERS) == set(get_args(Record)), "every record has a handler"

@@ -6,16 +6,10 @@ their completion right behind them.
 
 from __future__ import annotations
 
-from holdfast.domain.ids import (
-    IdError,
-    idempotency_bucket,
-    idempotent_unique_part,
-    key_partition_key,
-    parse_awakeable_id,
-    parse_invocation_id,
-    print_invocation_id,
-    service_partition_key,
-)
+from collections.abc import Iterable
+
+from holdfast.domain.identity import derived_id
+from holdfast.domain.ids import IdError, parse_awakeable_id, parse_invocation_id
 from holdfast.domain.message import (
     KIND_CALL,
     KIND_CHILD_ID,
@@ -26,15 +20,20 @@ from holdfast.domain.message import (
     ClearState,
     Command,
     CompleteAwakeable,
+    CompletePromise,
     Completion,
+    FromHandler,
     GetEagerState,
     GetEagerStateKeys,
     GetInvocationOutput,
     GetLazyState,
     GetLazyStateKeys,
+    GetPromise,
     Input,
     OneWayCall,
+    Outcome,
     Output,
+    PeekPromise,
     Run,
     SendSignal,
     SetState,
@@ -46,8 +45,15 @@ from holdfast.domain.message import (
     completion_kind,
 )
 from holdfast.domain.target import HandlerKind, ServiceKind, Target
+from holdfast.engine.annex import open_run, open_run_count
 from holdfast.engine.lifecycle import deliver, put_timer
-from holdfast.engine.limit import OPEN_RUNS_MAX
+from holdfast.engine.limit import OPEN_RUNS_MAX, PROMISE_WAITERS_MAX, STATE_VALUE_BYTES_MAX
+from holdfast.engine.promise import (
+    await_promise,
+    complete_promise,
+    is_crowded,
+    peek_promise,
+)
 from holdfast.engine.record import AttachRequested, Invoke, SignalSent
 from holdfast.engine.row import (
     HandlerRow,
@@ -90,6 +96,8 @@ def on_command(draft: Draft, row: InvocationRow, command: Command) -> None:
             _on_state_write(draft, row, command)
         case GetLazyState() | GetLazyStateKeys():
             _on_state_read(draft, row, command)
+        case GetPromise() | PeekPromise() | CompletePromise():
+            _on_promise(draft, row, command)
         case Sleep():
             _on_sleep(draft, row, command)
         case Call() | OneWayCall():
@@ -103,10 +111,10 @@ def on_command(draft: Draft, row: InvocationRow, command: Command) -> None:
 
 
 def _on_run(draft: Draft, row: InvocationRow, command: Run) -> None:
-    if len(row.open_runs) >= OPEN_RUNS_MAX:
+    if open_run_count(row) >= OPEN_RUNS_MAX:
         raise Violation(f"more than {OPEN_RUNS_MAX} steps are open at once [HF2015]", code=500)
     draft.append(row, command)
-    row.open_runs = (*row.open_runs, command.completion_id)
+    open_run(draft, row, command.completion_id)
 
 
 def _object_key(row: InvocationRow) -> str:
@@ -120,17 +128,33 @@ def _on_state_write(
 ) -> None:
     service, key = row.target.service, _object_key(row)
     if row.handler_kind is HandlerKind.SHARED:
+        raise Violation(f"shared handler {row.target} may read state, not write it [HF2017]")
+    if isinstance(command, SetState) and len(command.value.content) > STATE_VALUE_BYTES_MAX:
         raise Violation(
-            f"shared handler {row.target} may read state, not write it; make it exclusive [HF2017]"
+            f"state entry {command.state_key!r} has {len(command.value.content)} bytes; the limit"
+            f" is {STATE_VALUE_BYTES_MAX} [HF2035]",
+            code=413,
         )
     draft.append(row, command)
     match command:
-        case SetState(state_key=name, value=value):
-            draft.rows[Table.STATE, service, key, name] = StateRow(value.content)
+        case SetState(state_key=name, value=value, expires_at_ms=expires_at_ms):
+            draft.rows[Table.STATE, service, key, name] = StateRow(value.content, expires_at_ms)
         case ClearState(state_key=name):
             draft.rows[Table.STATE, service, key, name] = None
         case ClearAllState():
             draft.clear_state(service, key)
+
+
+def require_states(draft: Draft, row: InvocationRow, messages: Iterable[FromHandler]) -> None:
+    """Ask at once for all state that reads of these messages need, instead of one by one."""
+    if row.target.key is not None:
+        draft.require(
+            [
+                (Table.STATE, row.target.service, row.target.key, message.state_key)
+                for message in messages
+                if type(message) is GetLazyState
+            ]
+        )
 
 
 def _on_state_read(
@@ -148,6 +172,32 @@ def _on_state_read(
     deliver(draft, row, Completion(kind, command.completion_id, result, draft.at_ms))
 
 
+def _on_promise(
+    draft: Draft, row: InvocationRow, command: GetPromise | PeekPromise | CompletePromise
+) -> None:
+    if row.service_kind is not ServiceKind.WORKFLOW:
+        raise Violation(f"{row.target.service} is no workflow, so it has no promises [HF2021]")
+    kind, name = completion_kind(command), command.promise_name
+    if isinstance(command, GetPromise) and is_crowded(draft, row, name):
+        raise Violation(
+            f"{PROMISE_WAITERS_MAX} invocations wait for promise {name!r} of"
+            f" {row.target.service}/{row.target.key} [HF2025]",
+            code=429,
+        )
+    draft.append(row, command)
+    result: Void | Outcome | None
+    match command:
+        case GetPromise(completion_id=completion_id):
+            sink = Sink(row.id, completion_id, kind, row.created_at_ms)
+            result = await_promise(draft, row, name, sink)
+        case PeekPromise():
+            result = peek_promise(draft, row, name)
+        case CompletePromise():
+            result = complete_promise(draft, row, name, command.result)
+    if result is not None:
+        deliver(draft, row, Completion(kind, command.completion_id, result, draft.at_ms))
+
+
 def _on_sleep(draft: Draft, row: InvocationRow, command: Sleep) -> None:
     draft.append(row, command)
     if command.wake_up_at_ms <= draft.at_ms:
@@ -160,12 +210,13 @@ def _on_sleep(draft: Draft, row: InvocationRow, command: Sleep) -> None:
 def _on_call(draft: Draft, row: InvocationRow, command: Call | OneWayCall) -> None:
     target = Target(command.service, command.handler, command.object_key)
     handler = _callee(draft, target)
-    retention_ms = handler.manifest.journal_retention_ms
-    if command.idempotency_key is None:
-        child_id = draft.new_invocation_id(target.service, target.key)
-    else:
-        child_id = idempotent_id(target, command.idempotency_key)
-        retention_ms = handler.manifest.idempotency_retention_ms
+    manifest = handler.manifest
+    if command.idempotency_key is not None and manifest.kind is HandlerKind.WORKFLOW:
+        raise Violation(
+            f"{target} runs once per key, so it takes no idempotency key [HF2024]", code=400
+        )
+    derived = derived_id(target, manifest.kind, command.idempotency_key)
+    child_id = derived or draft.new_invocation_id(target.service, target.key)
     draft.append(row, command)
     sink = None
     if isinstance(command, Call):
@@ -176,14 +227,16 @@ def _on_call(draft: Draft, row: InvocationRow, command: Call | OneWayCall) -> No
         invocation_id=child_id,
         target=target,
         service_kind=handler.service_kind,
-        handler_kind=handler.manifest.kind,
+        handler_kind=manifest.kind,
         parameter=command.parameter,
         headers=command.headers,
         origin=Origin(OriginKind.SERVICE, row.id, str(row.target)),
         idempotency_key=command.idempotency_key,
         execute_at_ms=0 if isinstance(command, Call) else command.invoke_at_ms,
-        retention_ms=retention_ms,
+        retention_ms=manifest.retention_ms(command.idempotency_key),
         sink=sink,
+        timeout_ms=manifest.invocation_timeout_ms or 0,
+        retry=command.retry,
     )
     draft.send(invoke, child_id)
 
@@ -204,18 +257,8 @@ def _callee(draft: Draft, target: Target) -> HandlerRow:
     return handler
 
 
-def idempotent_id(target: Target, idempotency_key: str) -> str:
-    """Return the id of the invocation that this target and idempotency key stand for."""
-    partition_key = (
-        key_partition_key(target.key)
-        if target.key is not None
-        else service_partition_key(target.service, idempotency_bucket(idempotency_key))
-    )
-    unique = idempotent_unique_part(target.service, target.key, target.handler, idempotency_key)
-    return print_invocation_id(partition_key.to_bytes(8, "big") + unique)
-
-
 def _on_signal(draft: Draft, row: InvocationRow, command: SendSignal | CompleteAwakeable) -> None:
+    parent_id = ""
     try:
         if isinstance(command, CompleteAwakeable):
             target_id: str
@@ -225,10 +268,11 @@ def _on_signal(draft: Draft, row: InvocationRow, command: SendSignal | CompleteA
             target_id = command.target_invocation_id
             parse_invocation_id(target_id)
             signal = Signal(command.result, command.index, command.signal_name)
+            parent_id = row.id if command.is_passed_on else ""
     except IdError as error:
         raise Violation(f"{error} [HF1003]", code=400) from error
     draft.append(row, command)
-    draft.send(SignalSent(target_id, signal), target_id)
+    draft.send(SignalSent(target_id, signal, parent_id), target_id)
 
 
 def _on_attach(

@@ -14,6 +14,7 @@ import msgspec
 from holdfast.domain.message import Entry, Notification, Outcome
 from holdfast.engine.record import Envelope, OutboxRow
 from holdfast.engine.row import (
+    AnnexRow,
     DedupRow,
     InboxRow,
     InvocationRow,
@@ -21,12 +22,24 @@ from holdfast.engine.row import (
     Key,
     LockRow,
     PartitionRow,
+    PromiseRow,
     StateRow,
     Status,
     TimerRow,
 )
 
-Row = InvocationRow | LockRow | InboxRow | TimerRow | StateRow | OutboxRow | DedupRow | PartitionRow
+Row = (
+    InvocationRow
+    | LockRow
+    | InboxRow
+    | TimerRow
+    | StateRow
+    | OutboxRow
+    | DedupRow
+    | PartitionRow
+    | PromiseRow
+    | AnnexRow
+)
 
 
 class DeleteTimers(NamedTuple):
@@ -41,6 +54,12 @@ class DeleteJournal(NamedTuple):
     invocation_id: str
 
 
+class DeleteAnnex(NamedTuple):
+    """Delete the whole annex of an invocation."""
+
+    invocation_id: str
+
+
 class ClearState(NamedTuple):
     """Delete all state of an object key."""
 
@@ -48,7 +67,7 @@ class ClearState(NamedTuple):
     key: str
 
 
-Range = DeleteTimers | DeleteJournal | ClearState
+Range = DeleteTimers | DeleteJournal | DeleteAnnex | ClearState
 
 
 class Batch(msgspec.Struct):
@@ -132,6 +151,18 @@ class Reply(IntEnum):
     """Stale or repeated; nothing changed."""
     OVERLOADED = 5
     """A queue is full; nothing was stored."""
+    CONFLICT = 6
+    """The invocation's status does not allow it."""
+    GONE = 7
+    """The journal that it needs was purged."""
+    OUT_OF_RANGE = 8
+    """The journal has no such entry, it cannot be the last one that is kept, or is too long."""
+    UNSUPPORTED = 9
+    """Never possible for an invocation of this kind."""
+    QUEUED = 10
+    """It is durable, and happens when its turn has come."""
+    STALE = 11
+    """It was meant for another version of what it changes; nothing changed."""
 
 
 class Answer(NamedTuple):

@@ -6,8 +6,9 @@
                arrives it waits for          ▼  │                      │
                                           SUSPENDED                    └─ attempts used up ─▶ PAUSED
 
-Kill leads from every state to COMPLETED. An exclusive invocation holds its object key from RUNNING
-to COMPLETED, whatever lies between.
+A person may pause what is RUNNING, SUSPENDED or BACKING_OFF, and resume what is PAUSED, SUSPENDED
+or BACKING_OFF (`on_operation.py`). Kill leads from every state to COMPLETED. An exclusive
+invocation holds its object key from RUNNING to COMPLETED, whatever lies between.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from hashlib import blake2b
 from holdfast.domain.message import (
     SIGNAL_CANCEL,
     Completion,
+    DelayRule,
     Entry,
     Failure,
     Notification,
@@ -29,7 +31,9 @@ from holdfast.domain.message import (
 )
 from holdfast.domain.retry import OnMaxAttempts, RetrySchedule
 from holdfast.domain.target import HandlerKind
+from holdfast.engine.annex import add_sink, drop, drop_waiting, take_sinks, waiting_of
 from holdfast.engine.decision import (
+    DeleteJournal,
     DeleteTimers,
     EndAttempt,
     Forward,
@@ -37,6 +41,9 @@ from holdfast.engine.decision import (
     Respond,
     StartAttempt,
 )
+from holdfast.engine.limit import INBOX_LENGTH_MAX
+from holdfast.engine.on_state import apply_edit
+from holdfast.engine.promise import forget_promises, leave_promises
 from holdfast.engine.record import CompletionSent
 from holdfast.engine.row import (
     SLOT_RETRY,
@@ -82,7 +89,7 @@ def start(draft: Draft, row: InvocationRow, entries: tuple[Entry, ...] | None = 
     row.status = Status.RUNNING
     row.attempt += 1
     row.attempt_base = row.journal_length
-    row.waiting = None
+    drop_waiting(draft, row)
     row.retry_at_ms = 0
     draft.act(StartAttempt(copy(row), entries))
 
@@ -90,17 +97,19 @@ def start(draft: Draft, row: InvocationRow, entries: tuple[Entry, ...] | None = 
 def deliver(draft: Draft, row: InvocationRow, notification: Notification) -> None:
     """Record a notification and let the handler know."""
     index = draft.append(row, notification)
-    if isinstance(notification, Signal) and notification.index == SIGNAL_CANCEL:
-        row.cancel_index = index
+    if isinstance(notification, Signal):
+        if notification.index == SIGNAL_CANCEL:
+            row.cancel_index = index
+        elif notification.index is None:
+            row.named_signal_index = index
     if row.status is Status.RUNNING:
         draft.act(Forward(row.id, row.attempt, notification))
-    elif row.status is Status.SUSPENDED and _is_awaited(row.waiting, notification):
+    elif row.status is Status.SUSPENDED and _is_awaited(waiting_of(draft, row), notification):
         row.retry_count = 0
         start(draft, row)
 
 
-def _is_awaited(waiting: Waiting | None, notification: Notification) -> bool:
-    assert waiting is not None, "suspended without an await set"
+def _is_awaited(waiting: Waiting, notification: Notification) -> bool:
     match notification:
         case Completion(completion_id=completion_id):
             return completion_id in waiting.completions
@@ -123,30 +132,60 @@ def fail_attempt(
     failure: AttemptFailure,
     *,
     delay_ms: int | None = None,
-    is_counted: bool = True,
+    delay_rule: DelayRule = DelayRule.UNCOUNTED,
 ) -> None:
     """Record a failed attempt and decide what comes next.
 
     Args:
-        delay_ms: Wait chosen by the handler; it replaces the policy's next interval.
-        is_counted: Whether the attempt counts against the policy.
+        delay_ms: Wait that the handler asks for; None: that of the policy, which counts.
+        delay_rule: What it means to the policy.
     """
     row.last_failure = failure
     row.stale_retry_count += 1
-    if delay_ms is None or is_counted:
-        row.retry_count += 1
+    if has_unseen_cancel(row):
+        start(draft, row)
+        return
+    if delay_ms is not None and delay_rule is DelayRule.UNCOUNTED:
+        back_off(draft, row, delay_ms)
+        return
+    if row.retry_count == 0:
+        row.retry_since_ms = draft.at_ms
+    row.retry_count += 1
+    schedule = _schedule(draft, row)
+    elapsed_ms = draft.at_ms - row.retry_since_ms
+    is_least = delay_rule is DelayRule.LEAST
+    wait_ms = schedule.delay_ms(
+        row.retry_count,
+        elapsed_ms,
+        chosen_ms=None if is_least else delay_ms,
+        least_ms=delay_ms or 0 if is_least else 0,
+    )
+    if wait_ms is None:
+        if schedule.on_max_attempts is OnMaxAttempts.KILL:
+            complete(draft, row, Failure(failure.code, failure.message))
+        else:
+            pause(row)
+        return
+    if delay_ms is None or is_least:
+        wait_ms += _jitter_ms(row, wait_ms)
+        if schedule.max_duration_ms is not None:
+            wait_ms = min(wait_ms, schedule.max_duration_ms - elapsed_ms)
+    back_off(draft, row, wait_ms)
+
+
+def has_unseen_cancel(row: InvocationRow) -> bool:
+    """Whether the attempt that has ended may not have seen the last cancellation.
+
+    The next one certainly does, and begins at once: who cancels does not want to wait.
+    """
+    return row.cancel_index >= row.attempt_base
+
+
+def _schedule(draft: Draft, row: InvocationRow) -> RetrySchedule:
+    if row.retry is not None:
+        return row.retry
     handler = draft.handler(row.target.service, row.target.handler)
-    schedule = (handler.manifest.retry if handler is not None else None) or RETRY_DEFAULT
-    if delay_ms is None:
-        delay_ms = schedule.delay_ms(row.retry_count)
-        if delay_ms is None:
-            if schedule.on_max_attempts is OnMaxAttempts.KILL:
-                complete(draft, row, Failure(failure.code, failure.message))
-            else:
-                pause(row)
-            return
-        delay_ms += _jitter_ms(row, delay_ms)
-    back_off(draft, row, delay_ms)
+    return (handler.manifest.retry if handler is not None else None) or RETRY_DEFAULT
 
 
 def back_off(draft: Draft, row: InvocationRow, delay_ms: int) -> None:
@@ -165,16 +204,19 @@ def pause(row: InvocationRow) -> None:
     row.retry_at_ms = 0
 
 
-def count_step_failure(draft: Draft, row: InvocationRow, completion_id: int) -> None:
-    """Remember that a step failed once more."""
-    others = tuple(f for f in row.step_failures if f.completion_id != completion_id)
-    known = next((f for f in row.step_failures if f.completion_id == completion_id), None)
-    failures = (
-        StepFailures(completion_id, 1, draft.at_ms)
-        if known is None
-        else StepFailures(completion_id, known.count + 1, known.since_ms)
-    )
-    row.step_failures = (*others, failures)
+def count_step_failures(
+    draft: Draft, row: InvocationRow, completion_ids: tuple[int, ...]
+) -> None:
+    """Remember that steps failed once more."""
+    failures = {f.completion_id: f for f in row.step_failures}
+    for completion_id in completion_ids:
+        known = failures.pop(completion_id, None)
+        failures[completion_id] = (
+            StepFailures(completion_id, 1, draft.at_ms)
+            if known is None
+            else StepFailures(completion_id, known.count + 1, known.since_ms)
+        )
+    row.step_failures = tuple(failures.values())
 
 
 def _jitter_ms(row: InvocationRow, delay_ms: int) -> int:
@@ -207,13 +249,13 @@ def complete(
     row.has_failed = isinstance(outcome, Failure)
     row.completed_at_ms = draft.at_ms
     row.expires_at_ms = draft.at_ms + row.retention_ms
-    row.waiting = None
-    row.open_runs = ()
     row.step_failures = ()
     if row.timer_count:
         row.timer_count = 0
         draft.delete_range(DeleteTimers(row.id))
-    sinks, row.sinks = row.sinks, ()
+    leave_promises(draft, row)
+    sinks = take_sinks(draft, row)
+    drop(draft, row)
     for sink in sinks:
         draft.send(CompletionSent(sink, outcome), sink.invocation_id)
     draft.act(Respond(row.id, outcome))
@@ -221,9 +263,28 @@ def complete(
         _release(draft, row)
 
 
+def remove(draft: Draft, row: InvocationRow) -> None:
+    """Remove a completed invocation with its journal, and all that belongs to a workflow key."""
+    assert row.status is Status.COMPLETED, f"{row.id} is {row.status!r}"
+    draft.rows[Table.INVOCATION, row.id] = None
+    draft.delete_range(DeleteJournal(row.id))
+    if row.handler_kind is HandlerKind.WORKFLOW:
+        assert row.target.key is not None
+        draft.clear_state(row.target.service, row.target.key)
+        forget_promises(draft, row)
+
+
 def is_exclusive(row: InvocationRow) -> bool:
     """Whether an invocation needs its object key for itself."""
     return row.handler_kind is HandlerKind.EXCLUSIVE and row.target.key is not None
+
+
+def is_inbox_full(draft: Draft, row: InvocationRow) -> bool:
+    """Whether one more invocation may not wait for an object key."""
+    if not is_exclusive(row) or row.target.key is None:
+        return False
+    lock = draft.lock(row.target.service, row.target.key)
+    return lock is not None and lock.tail - lock.head >= INBOX_LENGTH_MAX
 
 
 def _leave_inbox(draft: Draft, row: InvocationRow) -> None:
@@ -254,6 +315,9 @@ def _release(draft: Draft, row: InvocationRow) -> None:
         if waiting is None:
             continue
         draft.rows[Table.INBOX, service, key, sequence] = None
+        if waiting.edit is not None:
+            apply_edit(draft, service, key, waiting.edit)
+            continue
         draft.rows[Table.LOCK, service, key] = LockRow(
             waiting.invocation_id, sequence + 1, lock.tail
         )
@@ -279,5 +343,5 @@ def answer_sink(draft: Draft, row: InvocationRow, sink: Sink, *, is_waiting: boo
         draft.send(CompletionSent(sink, outcome_of(draft, row)), sink.invocation_id)
     elif not is_waiting:
         draft.send(CompletionSent(sink, Void()), sink.invocation_id)
-    elif sink not in row.sinks:
-        row.sinks = (*row.sinks, sink)
+    else:
+        add_sink(draft, row, sink)

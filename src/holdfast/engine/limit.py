@@ -6,5 +6,17 @@ JOURNAL_LENGTH_MAX = 1_000_000
 INBOX_LENGTH_MAX = 100_000
 """Invocations that wait for one object key. At the limit requests are refused with 429."""
 
+PROMISE_WAITERS_MAX = 10_000
+"""Waits for one promise, all in its row. At the limit the attempt that waits once more fails."""
+
+PROMISE_RETENTION_MS = 30 * 86_400_000
+"""How long a completed promise is kept whose workflow key has no main invocation."""
+
 OPEN_RUNS_MAX = 20_000
 """Steps of one invocation whose result is not recorded. At the limit the attempt fails."""
+
+STATE_VALUE_BYTES_MAX = 16 * 1024 * 1024
+"""Size of one state entry. At the limit the attempt fails."""
+
+RESTART_LENGTH_MAX = 10_000
+"""Entries of a journal of which a restart may keep some: all are read, and copied in one commit."""

@@ -17,18 +17,20 @@ from holdfast.domain.message import (
     ProposeRunCompletion,
     Suspension,
 )
-from holdfast.engine.command import Violation, on_command
+from holdfast.engine.annex import close_run, put_waiting, require_open_runs
+from holdfast.engine.command import Violation, on_command, require_states
 from holdfast.engine.decision import Answer, EndAttempt, Reply
 from holdfast.engine.lifecycle import (
     complete,
-    count_step_failure,
+    count_step_failures,
     deliver,
     fail_attempt,
+    has_unseen_cancel,
     pause,
     start,
 )
 from holdfast.engine.limit import JOURNAL_LENGTH_MAX
-from holdfast.engine.record import HandlerSent
+from holdfast.engine.record import AttemptLost, HandlerSent
 from holdfast.engine.row import (
     AttemptFailure,
     InvocationRow,
@@ -44,24 +46,30 @@ _BEHAVIOR_FAIL = 2
 _CANCEL_NOTE = note_of_signal(SIGNAL_CANCEL, None)
 
 
-def is_current(draft: Draft, row: InvocationRow | None, epoch: int, attempt: int) -> bool:
-    """Whether (epoch, attempt) is the attempt that may write to this journal."""
+def is_current(
+    draft: Draft, row: InvocationRow | None, record: HandlerSent | AttemptLost
+) -> bool:
+    """Whether a record comes from the attempt that may write to this journal."""
     return (
         row is not None
         and row.status is Status.RUNNING
-        and row.attempt == attempt
-        and draft.view.epoch == epoch
+        and row.attempt == record.attempt
+        and draft.view.epoch == record.epoch
+        and record.created_at_ms in (None, row.created_at_ms)
     )
 
 
 def on_handler_sent(draft: Draft, record: HandlerSent) -> None:
     """Apply messages of an attempt."""
     row = draft.invocation(record.invocation_id)
-    if not is_current(draft, row, record.epoch, record.attempt):
+    if not is_current(draft, row, record):
         draft.answer = Answer(Reply.IGNORED)
         return
     row = draft.edit(record.invocation_id)
     assert row is not None
+    if len(record.messages) > 1:
+        require_open_runs(draft, row, record.messages)
+        require_states(draft, row, record.messages)
     try:
         for message in record.messages:
             match message:
@@ -104,11 +112,10 @@ def _pin(row: InvocationRow, deployment_id: str) -> None:
 
 def _on_run_completion(draft: Draft, row: InvocationRow, message: ProposeRunCompletion) -> None:
     completion_id = message.completion_id
-    if completion_id not in row.open_runs:
+    if not close_run(draft, row, completion_id):
         raise Violation(
             f"a result was proposed for step {completion_id}, which is not open [HF2011]"
         )
-    row.open_runs = tuple(c for c in row.open_runs if c != completion_id)
     if row.step_failures:
         row.step_failures = tuple(f for f in row.step_failures if f.completion_id != completion_id)
     deliver(draft, row, Completion(KIND_RUN, completion_id, message.result, draft.at_ms))
@@ -116,27 +123,31 @@ def _on_run_completion(draft: Draft, row: InvocationRow, message: ProposeRunComp
 
 def _on_suspension(draft: Draft, row: InvocationRow, message: Suspension) -> None:
     notes = suspension_notes(message)
-    if not notes:
+    if not notes and not message.named_signals:
         raise Violation("a suspension without anything to wait for [HF2010]")
-    # Handlers always wait for a cancel, also when they had one. Only one that this attempt may not
-    # have seen before it suspended is news; the next attempt certainly sees it.
-    is_cancelled = _CANCEL_NOTE in notes and row.cancel_index >= row.attempt_base
-    if is_cancelled or any(
-        draft.has_notification(row.id, note) for note in notes if note != _CANCEL_NOTE
+    # Handlers always wait for a cancel, also when they had one, and for the next signal of a name.
+    # Only one that this attempt may not have seen before it suspended is news; the next attempt
+    # certainly sees it.
+    is_cancelled = _CANCEL_NOTE in notes and has_unseen_cancel(row)
+    is_signalled = bool(message.named_signals) and row.named_signal_index >= row.attempt_base
+    if (
+        is_cancelled
+        or is_signalled
+        or any(draft.has_notification(row.id, note) for note in notes if note != _CANCEL_NOTE)
     ):
         start(draft, row)
         return
     row.status = Status.SUSPENDED
     row.retry_count = 0
-    row.waiting = Waiting(message.completions, message.signals, message.named_signals)
+    waiting = Waiting(message.completions, message.signals, message.named_signals)
+    put_waiting(draft, row, waiting)
 
 
 def suspension_notes(message: Suspension) -> tuple[str, ...]:
-    """Return the notes of everything that a suspension waits for."""
+    """Return the notes of what a suspension waits for and what comes at most once."""
     return (
         *(note_of_completion(c) for c in message.completions),
         *(note_of_signal(s, None) for s in message.signals),
-        *(note_of_signal(None, n) for n in message.named_signals),
     )
 
 
@@ -150,9 +161,9 @@ def _on_error(draft: Draft, row: InvocationRow, message: Error) -> None:
         message.related_command_name,
         message.related_command_type,
     )
-    for completion_id in message.failed_steps:
-        count_step_failure(draft, row, completion_id)
-    if message.behavior == _BEHAVIOR_PAUSE:
+    if message.failed_steps:
+        count_step_failures(draft, row, message.failed_steps)
+    if message.behavior == _BEHAVIOR_PAUSE and not has_unseen_cancel(row):
         row.last_failure = failure
         pause(row)
     elif message.behavior == _BEHAVIOR_FAIL:
@@ -163,7 +174,7 @@ def _on_error(draft: Draft, row: InvocationRow, message: Error) -> None:
             row,
             failure,
             delay_ms=message.next_retry_delay_ms,
-            is_counted=message.next_retry_delay_ms is None,
+            delay_rule=message.delay_rule,
         )
 
 

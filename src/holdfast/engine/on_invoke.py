@@ -1,17 +1,19 @@
 """A request to invoke, from a client or from another invocation.
 
 The id is the identity: requests with an idempotency key carry an id derived from it, so the second
-one finds the row of the first.
+one finds the row of the first. So does a second request for the main handler of a workflow key: who
+calls it then is refused, and may attach instead.
 """
 
 from __future__ import annotations
 
 from holdfast.domain.message import Failure, Input, Value
+from holdfast.domain.target import HandlerKind
 from holdfast.engine.decision import Answer, Reply
-from holdfast.engine.lifecycle import admit, answer_sink, is_exclusive, put_timer
-from holdfast.engine.limit import INBOX_LENGTH_MAX
-from holdfast.engine.record import CompletionSent, Invoke
+from holdfast.engine.lifecycle import admit, answer_sink, is_inbox_full, put_timer
+from holdfast.engine.record import INVOKED, CompletionSent, Invoke
 from holdfast.engine.row import SLOT_START, InvocationRow, OriginKind, Status, Table
+from holdfast.engine.timeout import limit_time
 from holdfast.engine.view import Draft
 
 
@@ -20,7 +22,10 @@ def on_invoke(draft: Draft, record: Invoke) -> None:
     existing = draft.edit(record.invocation_id)
     if existing is not None:
         if record.sink is not None:
-            answer_sink(draft, existing, record.sink, is_waiting=True)
+            if record.handler_kind is HandlerKind.WORKFLOW:
+                draft.send(CompletionSent(record.sink, INVOKED), record.sink.invocation_id)
+            else:
+                answer_sink(draft, existing, record.sink, is_waiting=True)
         draft.answer = Answer(Reply.PREVIOUSLY_ACCEPTED, existing.status)
         return
     row = InvocationRow(
@@ -36,8 +41,10 @@ def on_invoke(draft: Draft, record: Invoke) -> None:
         execute_at_ms=record.execute_at_ms,
         sinks=() if record.sink is None else (record.sink,),
         retention_ms=record.retention_ms,
+        timeout_ms=record.timeout_ms,
+        retry=record.retry,
     )
-    if _is_inbox_full(draft, row) and not _must_accept(record):
+    if is_inbox_full(draft, row) and not _must_accept(record):
         if record.sink is not None:
             failure = Failure(429, f"the inbox of {record.target} is full [HF1429]")
             draft.send(CompletionSent(record.sink, failure), record.sink.invocation_id)
@@ -46,18 +53,12 @@ def on_invoke(draft: Draft, record: Invoke) -> None:
     draft.rows[Table.INVOCATION, row.id] = row
     entry = Input(Value(record.parameter), record.headers)
     draft.append(row, entry)
+    limit_time(draft, row)
     if record.execute_at_ms > draft.at_ms:
         put_timer(draft, row, record.execute_at_ms, SLOT_START)
     else:
         admit(draft, row, (entry,) if _may_start_early(record) else None)
     draft.answer = Answer(Reply.ACCEPTED, row.status)
-
-
-def _is_inbox_full(draft: Draft, row: InvocationRow) -> bool:
-    if not is_exclusive(row) or row.target.key is None:
-        return False
-    lock = draft.lock(row.target.service, row.target.key)
-    return lock is not None and lock.tail - lock.head >= INBOX_LENGTH_MAX
 
 
 def _may_start_early(record: Invoke) -> bool:

@@ -7,18 +7,23 @@ from msgspec.structs import replace
 from holdfast.domain.message import (
     SIGNAL_CANCEL,
     Completion,
+    DelayRule,
     Void,
 )
-from holdfast.engine.decision import Answer, DeleteJournal, Reply
+from holdfast.domain.target import HandlerKind
+from holdfast.engine.decision import Answer, Reply
 from holdfast.engine.lifecycle import (
     admit,
     answer_sink,
     complete,
     deliver,
     fail_attempt,
+    remove,
     start,
 )
+from holdfast.engine.limit import JOURNAL_LENGTH_MAX
 from holdfast.engine.on_handler_sent import is_current
+from holdfast.engine.promise import expire_promises
 from holdfast.engine.record import (
     CANCELED,
     KILLED,
@@ -33,12 +38,17 @@ from holdfast.engine.record import (
     TimerFired,
 )
 from holdfast.engine.row import (
+    SLOT_ABORT,
     SLOT_RETRY,
     SLOT_START,
+    SLOT_TIMEOUT,
     AttemptFailure,
+    InvocationRow,
     Status,
     Table,
+    promises_of_slot,
 )
+from holdfast.engine.timeout import on_timeout
 from holdfast.engine.view import Draft
 
 _KIND_SLEEP = 0x800C
@@ -52,11 +62,17 @@ def on_timer_fired(draft: Draft, record: TimerFired) -> None:
         return
     assert record.timer_at_ms <= draft.at_ms, f"timer {key} fired early, at {draft.at_ms}"
     draft.rows[key] = None
+    promises = promises_of_slot(record.slot)
+    if promises is not None:
+        expire_promises(draft, *promises)
+        return
     row = draft.edit(record.invocation_id)
     if row is None or row.status is Status.COMPLETED:
         return
     row.timer_count -= 1
-    if record.slot == SLOT_START:
+    if record.slot in (SLOT_TIMEOUT, SLOT_ABORT):
+        on_timeout(draft, row, record.slot)
+    elif record.slot == SLOT_START:
         assert row.status is Status.SCHEDULED
         admit(draft, row)
     elif record.slot == SLOT_RETRY:
@@ -69,24 +85,39 @@ def on_timer_fired(draft: Draft, record: TimerFired) -> None:
 
 def on_signal_sent(draft: Draft, record: SignalSent) -> None:
     """Record a signal. Finished invocations ignore it; a cancel ends those that wait to begin."""
-    row = draft.edit(record.invocation_id)
-    if row is None:
+    known = draft.invocation(record.invocation_id)
+    if known is None:
         draft.answer = Answer(Reply.NOT_FOUND)
         return
+    if _is_of_another(known, record.parent_id):
+        draft.answer = Answer(Reply.IGNORED, known.status)
+        return
+    row = draft.edit(record.invocation_id)
+    assert row is not None
     draft.answer = Answer(Reply.ACCEPTED, row.status)
     is_cancel = record.signal.index == SIGNAL_CANCEL
     match row.status:
         case Status.COMPLETED:
             draft.answer = Answer(Reply.ALREADY_COMPLETED, row.status)
-        case Status.SCHEDULED | Status.PENDING:
-            # It has made no awakeable yet, so only a cancel can be meant for it.
+        case Status.SCHEDULED | Status.PENDING if not record.signal.name and row.restarted is None:
+            # It has made no awakeable yet, so only a cancel can be meant for it. One that goes on
+            # with the journal of another may have something to clean up, and is told when it runs.
             if is_cancel:
                 complete(draft, row, CANCELED)
+        case _ if record.signal.name and row.journal_length >= JOURNAL_LENGTH_MAX:
+            # Anybody may send these, and nobody need take them.
+            draft.answer = Answer(Reply.OVERLOADED, row.status)
         case _:
-            was_paused = row.status is Status.PAUSED
+            is_idle = row.status in (Status.PAUSED, Status.BACKING_OFF)
             deliver(draft, row, replace(record.signal, at_ms=draft.at_ms))
-            if is_cancel and was_paused:
+            if is_cancel and is_idle:
                 start(draft, row)
+
+
+def _is_of_another(row: InvocationRow, parent_id: str) -> bool:
+    """Whether who called an invocation, and now ends it, was refused because it was there."""
+    is_workflow = row.handler_kind is HandlerKind.WORKFLOW
+    return is_workflow and parent_id not in ("", row.origin.invocation_id)
 
 
 def on_completion_sent(draft: Draft, record: CompletionSent) -> None:
@@ -101,10 +132,15 @@ def on_completion_sent(draft: Draft, record: CompletionSent) -> None:
 
 def on_kill_requested(draft: Draft, record: KillRequested) -> None:
     """End an invocation now, and all that it called."""
-    row = draft.edit(record.invocation_id)
+    row = draft.invocation(record.invocation_id)
     if row is None:
         draft.answer = Answer(Reply.NOT_FOUND)
         return
+    if _is_of_another(row, record.parent_id):
+        draft.answer = Answer(Reply.IGNORED, row.status)
+        return
+    row = draft.edit(record.invocation_id)
+    assert row is not None
     draft.answer = Answer(Reply.ACCEPTED, row.status)
     if row.status is Status.COMPLETED:
         draft.answer = Answer(Reply.ALREADY_COMPLETED, row.status)
@@ -112,7 +148,7 @@ def on_kill_requested(draft: Draft, record: KillRequested) -> None:
     children = draft.children(row.id)
     complete(draft, row, KILLED)
     for child_id in children:
-        draft.send(KillRequested(child_id), child_id)
+        draft.send(KillRequested(child_id, row.id), child_id)
 
 
 def on_attach_requested(draft: Draft, record: AttachRequested) -> None:
@@ -125,18 +161,24 @@ def on_attach_requested(draft: Draft, record: AttachRequested) -> None:
 
 
 def on_attempt_lost(draft: Draft, record: AttemptLost) -> None:
-    """Try again: at once the first time, later by the retry policy."""
+    """Try again: at once the first time, later, or where it was refused, by the retry policy."""
     row = draft.invocation(record.invocation_id)
-    if not is_current(draft, row, record.epoch, record.attempt):
+    if not is_current(draft, row, record):
         draft.answer = Answer(Reply.IGNORED)
         return
     row = draft.edit(record.invocation_id)
     assert row is not None
     failure = AttemptFailure(record.code, record.reason, draft.at_ms)
-    if row.stale_retry_count == 0:
+    if record.is_refused:
+        stale_retry_count = row.stale_retry_count
+        least_ms = record.retry_after_ms
+        fail_attempt(draft, row, failure, delay_ms=least_ms, delay_rule=DelayRule.LEAST)
+        if not record.is_counted:
+            row.stale_retry_count = stale_retry_count
+    elif row.stale_retry_count == 0:
         # Workers come and go, with each deployment too. That it made progress shows that it is not
         # this invocation that takes them down, so the loss does not use up its attempts.
-        fail_attempt(draft, row, failure, delay_ms=0, is_counted=False)
+        fail_attempt(draft, row, failure, delay_ms=0)
     else:
         fail_attempt(draft, row, failure)
 
@@ -149,10 +191,9 @@ def on_attempt_resumed(draft: Draft, record: AttemptResumed) -> None:
 
 
 def on_expired(draft: Draft, record: Expired) -> None:
-    """Remove a completed invocation whose retention has passed."""
+    """Remove a completed invocation whose retention has passed, with all that belongs to it."""
     row = draft.invocation(record.invocation_id)
     if row is None or row.status is not Status.COMPLETED or row.expires_at_ms > draft.at_ms:
         draft.answer = Answer(Reply.IGNORED)
         return
-    draft.rows[Table.INVOCATION, row.id] = None
-    draft.delete_range(DeleteJournal(row.id))
+    remove(draft, row)

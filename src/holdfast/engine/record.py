@@ -8,8 +8,9 @@ from __future__ import annotations
 import msgspec
 
 from holdfast.domain.message import Failure, FromHandler, Result, Signal
+from holdfast.domain.retry import RetrySchedule
 from holdfast.domain.target import HandlerKind, ServiceKind, Target
-from holdfast.engine.row import Origin, Sink
+from holdfast.engine.row import Origin, Sink, StateEdit
 
 
 class _Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -30,16 +31,25 @@ class Invoke(_Record, frozen=True, tag=1):
     execute_at_ms: int = 0
     retention_ms: int = 0
     sink: Sink | None = None
+    timeout_ms: int = 0
+    """From when it may start to its end; 0 means no limit."""
+    retry: RetrySchedule | None = None
+    """Instead of the handler's policy."""
 
 
 class HandlerSent(_Record, frozen=True, tag=2):
-    """Messages of one attempt, in order. Dropped unless (epoch, attempt) is the current one."""
+    """Messages of one attempt, in order.
+
+    Dropped unless (epoch, attempt) is the current one, of the invocation that was made then.
+    """
 
     invocation_id: str
     epoch: int
     attempt: int
     deployment_id: str
     messages: tuple[FromHandler, ...]
+    created_at_ms: int | None = None
+    """When the invocation was made: one with a key may be gone and made again. None: any."""
 
 
 class AttemptLost(_Record, frozen=True, tag=3):
@@ -50,6 +60,14 @@ class AttemptLost(_Record, frozen=True, tag=3):
     attempt: int
     reason: str
     code: int = 500
+    is_refused: bool = False
+    """The other side answered and did not run the handler: wait, also before the second attempt."""
+    retry_after_ms: int | None = None
+    """The wait that the other side asked for."""
+    is_counted: bool = True
+    """Whether the handler counts it as an attempt of its own (`Start.retry_count`)."""
+    created_at_ms: int | None = None
+    """As in `HandlerSent`."""
 
 
 class AttemptResumed(_Record, frozen=True, tag=4):
@@ -71,6 +89,8 @@ class SignalSent(_Record, frozen=True, tag=6):
 
     invocation_id: str
     signal: Signal
+    parent_id: str = ""
+    """Who called it and passes a cancellation on. A workflow takes that from who has made it."""
 
 
 class CompletionSent(_Record, frozen=True, tag=7):
@@ -84,6 +104,8 @@ class KillRequested(_Record, frozen=True, tag=8):
     """End an invocation now, and all that it called."""
 
     invocation_id: str
+    parent_id: str = ""
+    """Who called it, if that is why. A workflow goes on unless this one has made it."""
 
 
 class AttachRequested(_Record, frozen=True, tag=9):
@@ -120,6 +142,55 @@ class Inbound(_Record, frozen=True, tag=12):
     message: Envelope
 
 
+class PauseRequested(_Record, frozen=True, tag=20):
+    """A person wants no more attempts of an invocation."""
+
+    invocation_id: str
+
+
+class ResumeRequested(_Record, frozen=True, tag=21):
+    """A person wants an attempt now, with fresh retry counters."""
+
+    invocation_id: str
+    deployment_id: str | None = None
+    """Runs it from now on; None: the one that it is pinned to."""
+
+
+class RestartRequested(_Record, frozen=True, tag=22):
+    """A person wants a completed invocation once more, or its journal from an entry on."""
+
+    invocation_id: str
+    new_invocation_id: str
+    """Of the same partition. One that exists makes this a repeated request."""
+    from_index: int = 0
+    """Last entry to keep; 0 keeps the input only."""
+    deployment_id: str | None = None
+    """Runs the new one; None: the latest."""
+
+
+class PurgeRequested(_Record, frozen=True, tag=23):
+    """A person wants a completed invocation forgotten, or its journal but for the outcome."""
+
+    invocation_id: str
+    is_journal_only: bool = False
+
+
+class StateEdited(_Record, frozen=True, tag=30):
+    """An operator changes the state of an object key."""
+
+    service: str
+    key: str
+    edit: StateEdit
+
+
+class StateExpired(_Record, frozen=True, tag=31):
+    """State entries may have expired."""
+
+    service: str
+    key: str
+    names: tuple[str, ...]
+
+
 class OutboxRow(_Record, frozen=True):
     """A message to another partition, kept until that partition has taken it in."""
 
@@ -140,11 +211,19 @@ Record = (
     | Expired
     | OutboxSent
     | Inbound
+    | PauseRequested
+    | ResumeRequested
+    | RestartRequested
+    | PurgeRequested
+    | StateEdited
+    | StateExpired
 )
 
 KILLED = Failure(409, "killed")
 """The outcome of a killed invocation."""
 CANCELED = Failure(409, "canceled")
 """The outcome of an invocation that was cancelled before it began."""
+INVOKED = Failure(409, "the workflow method was already invoked", {"error_code": "HF1070"})
+"""The answer to a second call of a workflow's main handler."""
 NOT_FOUND = Failure(404, "not found")
 """The answer to an attach to an unknown invocation."""

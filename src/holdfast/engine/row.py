@@ -10,7 +10,8 @@ from enum import IntEnum
 
 import msgspec
 
-from holdfast.domain.message import Entry, StepFailures
+from holdfast.domain.message import Entry, Outcome, StepFailures
+from holdfast.domain.retry import RetrySchedule
 from holdfast.domain.target import HandlerKind, HandlerManifest, ServiceKind, Target
 
 
@@ -33,6 +34,10 @@ class Table(IntEnum):
     """(table, sending partition) → DedupRow"""
     PARTITION = 8
     """(table,) → PartitionRow"""
+    PROMISE = 9
+    """(table, workflow, key, name) → PromiseRow; absent while nobody asked for it"""
+    ANNEX = 10
+    """(table, invocation id, slot) → AnnexRow: what its InvocationRow has no room for"""
 
 
 class Lookup(IntEnum):
@@ -45,9 +50,13 @@ class Lookup(IntEnum):
     ENTRY = 103
     """(lookup, invocation id, index) → Entry"""
     STATE_NAMES = 104
-    """(lookup, service, object key) → tuple of names, sorted"""
+    """(lookup, service, object key, at_ms) → tuple of names that have not expired then, sorted"""
     HANDLER = 105
     """(lookup, service, handler) → HandlerRow; answered by the catalog of deployments"""
+    PROMISE_NAMES = 106
+    """(lookup, workflow, key) → tuple of names, sorted"""
+    ANNEX_SINKS = 107
+    """(lookup, invocation id) → tuple of the sinks in its annex, in order of slot"""
 
 
 Key = tuple[Table | Lookup | str | int, ...]
@@ -80,6 +89,8 @@ class OriginKind(IntEnum):
 
     INGRESS = 0
     SERVICE = 1
+    RESTART = 2
+    """A person, who wants a completed one once more."""
 
 
 class Origin(_Row, frozen=True):
@@ -87,6 +98,7 @@ class Origin(_Row, frozen=True):
 
     kind: OriginKind = OriginKind.INGRESS
     invocation_id: str | None = None
+    """The one that called it, or the one that was restarted as it."""
     target: str | None = None
 
 
@@ -121,6 +133,21 @@ class AttemptFailure(_Row, frozen=True):
     related_command_type: int | None = None
 
 
+class Restarted(_Row, frozen=True):
+    """What an invocation took over with the first entries of another one's journal.
+
+    Its handler must see in those entries what it saw then: the same random numbers, the same time.
+    """
+
+    from_index: int
+    """Index of the last entry that was asked for."""
+    entry_count: int
+    """How many entries were copied: those up to `from_index`, and completions that came later."""
+    random_seed: int
+    began_at_ms: int
+    """When the first invocation of that journal was made."""
+
+
 class InvocationRow(msgspec.Struct, array_like=True, gc=False):
     """One invocation. Its size does not grow with its journal.
 
@@ -140,6 +167,7 @@ class InvocationRow(msgspec.Struct, array_like=True, gc=False):
     execute_at_ms: int = 0
     """Requested start; 0 means at once."""
     sinks: tuple[Sink, ...] = ()
+    """Who waits for the outcome; more are in the annex."""
     retention_ms: int = 0
     """How long the completed invocation is kept."""
     attempt: int = 0
@@ -152,7 +180,7 @@ class InvocationRow(msgspec.Struct, array_like=True, gc=False):
     deployment_id: str | None = None
     """Pinned when the handler's first entry is recorded."""
     open_runs: tuple[int, ...] = ()
-    """Completion ids of steps whose result is not recorded yet."""
+    """Completion ids of steps whose result is not recorded yet; more are in the annex."""
     timer_count: int = 0
     retry_count: int = 0
     """Failed attempts since the last start or resume by a person; drives the retry policy."""
@@ -163,6 +191,7 @@ class InvocationRow(msgspec.Struct, array_like=True, gc=False):
     last_failure: AttemptFailure | None = None
     step_failures: tuple[StepFailures, ...] = ()
     waiting: Waiting | None = None
+    """While SUSPENDED: the await set; None when it is in the annex."""
     output_index: int | None = None
     """Journal index of the entry that holds the outcome."""
     has_failed: bool = False
@@ -172,6 +201,33 @@ class InvocationRow(msgspec.Struct, array_like=True, gc=False):
     """When a completed invocation may be removed; 0 while it lives."""
     inbox_sequence: int = 0
     """Its place while PENDING."""
+    timeout_ms: int = 0
+    """From when it may start to its end; 0 means no limit."""
+    retry: RetrySchedule | None = None
+    """Instead of the handler's policy."""
+    retry_since_ms: int = 0
+    """Time of the first of the failures that `retry_count` counts."""
+    has_awaited_promise: bool = False
+    """Whether it may be among the sinks of promises of its workflow key."""
+    restarted: Restarted | None = None
+    """Set when its journal begins with entries of another invocation."""
+    annex_run_count: int = 0
+    """Open steps in the annex."""
+    annex_sink_count: int = 0
+    """Sinks in the annex."""
+    named_signal_index: int = -1
+    """Journal index of the last named signal."""
+    is_waiting_in_annex: bool = False
+
+
+class AnnexRow(_Row, frozen=True):
+    """Something of an invocation that would make its own row grow without bound.
+
+    The slot says which: see `slot_of_run`, `slot_of_sink`, `SLOT_WAITING`. An open step is all key.
+    """
+
+    sink: Sink | None = None
+    waiting: Waiting | None = None
 
 
 class LockRow(_Row, frozen=True):
@@ -184,10 +240,23 @@ class LockRow(_Row, frozen=True):
     """Sequence that the next arrival gets."""
 
 
+class StateEdit(_Row, frozen=True):
+    """A change of the state of an object key, made by an operator."""
+
+    entries: tuple[tuple[str, bytes | None], ...] = ()
+    """Values by name; None removes."""
+    is_replacing: bool = False
+    """Whether all other entries are removed."""
+    version: str | None = None
+    """Apply it only to the state with this version; see `on_state.state_version`."""
+
+
 class InboxRow(_Row, frozen=True):
-    """An invocation that waits for its object key."""
+    """An invocation, or an edit of its state, that waits for an object key."""
 
     invocation_id: str
+    """Empty for an edit."""
+    edit: StateEdit | None = None
 
 
 class TimerRow(_Row, frozen=True):
@@ -198,6 +267,22 @@ class StateRow(_Row, frozen=True):
     """One state entry of an object."""
 
     value: bytes
+    expires_at_ms: int = 0
+    """From then on it does not exist; 0: never."""
+
+    def is_live(self, at_ms: int) -> bool:
+        """Whether the entry exists at a time."""
+        return not self.expires_at_ms or self.expires_at_ms > at_ms
+
+
+class PromiseRow(_Row, frozen=True):
+    """A durable promise of a workflow key: complete once it has an outcome, and then for good."""
+
+    outcome: Outcome | None = None
+    sinks: tuple[Sink, ...] = ()
+    """Who waits for it; empty once it is complete."""
+    expires_at_ms: int = 0
+    """When it is removed if its key has no main invocation then; 0: the key had one."""
 
 
 class DedupRow(_Row, frozen=True):
@@ -229,8 +314,36 @@ class JournalRow(msgspec.Struct, frozen=True, gc=False):
     entry: Entry
 
 
+SLOT_WAITING = "waiting"
+
+
+def slot_of_run(completion_id: int) -> str:
+    """Return the annex slot of an open step."""
+    return f"r{completion_id}"
+
+
+def slot_of_sink(sink: Sink) -> str:
+    """Return the annex slot of a sink: one for each invocation and command that waits."""
+    return f"s{sink.invocation_id}/{sink.created_at_ms}/{sink.completion_id}"
+
+
 SLOT_START = "start"
 SLOT_RETRY = "retry"
+SLOT_TIMEOUT = "timeout"
+"""The invocation has run out of time: it is cancelled."""
+SLOT_ABORT = "abort"
+"""It was cancelled for that, and has not ended: it is killed."""
+
+
+def slot_of_promises(workflow: str, key: str) -> str:
+    """Return the timer slot, of the main invocation's id, for promises that nobody else removes."""
+    return f"p{workflow}/{key}"
+
+
+def promises_of_slot(slot: str) -> tuple[str, str] | None:
+    """Return workflow and key of a timer slot for promises; None: it is for something else."""
+    workflow, slash, key = slot[1:].partition("/")
+    return (workflow, key) if slot[0] == "p" and slash else None
 
 
 def slot_of_completion(completion_id: int) -> str:

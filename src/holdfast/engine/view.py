@@ -8,7 +8,6 @@ That is safe because applying is pure: an abandoned draft leaves no trace.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import MutableMapping, Sequence
 from copy import copy
 from hashlib import blake2b
@@ -28,6 +27,8 @@ from holdfast.engine.decision import (
     Answer,
     Batch,
     ClearState,
+    DeleteAnnex,
+    DeleteJournal,
     DeleteTimers,
     Range,
     Reply,
@@ -44,14 +45,23 @@ from holdfast.engine.row import (
     LockRow,
     Lookup,
     PartitionRow,
+    Sink,
     StateRow,
     Table,
     note_of_completion,
     note_of_signal,
 )
 
-Fact = Row | HandlerRow | Entry | bool | tuple[str, ...] | None
+Fact = Row | HandlerRow | Entry | bool | tuple[str, ...] | tuple[Sink, ...] | None
 """What can be known under a key."""
+
+
+_OF_JOURNAL: dict[Table | Lookup | str | int, Fact] = {
+    Lookup.HAS_NOTIFICATION: False,
+    Lookup.CHILDREN: (),
+    Lookup.ENTRY: None,
+}
+"""Lookups in a stored journal, and their answers when there is none."""
 
 
 class Missing(Exception):
@@ -86,6 +96,12 @@ class View:
         self.journal: list[JournalRow] = []
         self._notes: set[tuple[str, str]] = set()
         self._cleared: set[tuple[str, str]] = set()
+        self._ended: set[str] = set()
+        """Invocations whose annex this batch has deleted."""
+        self._emptied: set[str] = set()
+        """Invocations whose journal this batch has deleted: what is stored of it is no more."""
+        self._children: dict[str, list[str]] = {}
+        """By invocation: those that it made in this batch."""
 
     def batch(self) -> Batch:
         """Return the change to commit."""
@@ -107,6 +123,10 @@ class View:
             pass
         if key[0] is Table.STATE and (key[1], key[2]) in self._cleared:
             return None
+        if key[0] is Table.ANNEX and key[1] in self._ended:
+            return None
+        if key[0] in _OF_JOURNAL and key[1] in self._emptied:
+            return _OF_JOURNAL[key[0]]
         try:
             return self.facts[key]
         except KeyError:
@@ -116,12 +136,24 @@ class View:
         """Take in the change of one record."""
         for deletion in draft.ranges:
             _drop_range(self.rows, deletion)
+            if isinstance(deletion, DeleteJournal):
+                self._drop_journal(deletion.invocation_id)
             self.ranges.append(deletion)
         self.rows.update(draft.rows)
         if draft.journal:
             self.journal.extend(draft.journal)
             self._notes |= draft.notes
+            for parent, made in draft.made.items():
+                self._children.setdefault(parent, []).extend(made)
         self._cleared |= draft.cleared
+        self._ended |= draft.ended
+
+    def _drop_journal(self, invocation_id: str) -> None:
+        # Ranges are deleted before all entries of a batch are written, also before older ones.
+        self.journal = [row for row in self.journal if row.invocation_id != invocation_id]
+        self._notes = {note for note in self._notes if note[0] != invocation_id}
+        self._children.pop(invocation_id, None)
+        self._emptied.add(invocation_id)
 
     def has_note(self, invocation_id: str, note: str) -> bool:
         """Whether this batch appended a notification."""
@@ -131,12 +163,22 @@ class View:
         """Whether this batch removed all state of an object."""
         return (service, key) in self._cleared
 
+    def has_ended(self, invocation_id: str) -> bool:
+        """Whether this batch deleted the annex of an invocation."""
+        return invocation_id in self._ended
+
+    def children(self, invocation_id: str) -> Sequence[str]:
+        """Return the invocations that one made in this batch, in order."""
+        return self._children.get(invocation_id, ())
+
 
 def _drop_range(rows: dict[Key, Row | None], deletion: Range) -> None:
     """Forget changes of rows that a range deletion covers; it is applied before all of them."""
     match deletion:
         case DeleteTimers(invocation_id):
             doomed = [k for k in rows if k[0] is Table.TIMER and k[2] == invocation_id]
+        case DeleteAnnex(invocation_id):
+            doomed = [k for k in rows if k[0] is Table.ANNEX and k[1] == invocation_id]
         case ClearState(service, key):
             doomed = [k for k in rows if k[0] is Table.STATE and k[1] == service and k[2] == key]
         case _:
@@ -157,9 +199,14 @@ class Draft:
         self.journal: list[JournalRow] = []
         self.actions: list[Action] = []
         self.answer = Answer(Reply.ACCEPTED)
-        self.follow_ups: deque[Envelope] = deque()
+        self.follow_ups: list[Envelope] = []
         self.notes: set[tuple[str, str]] = set()
         self.cleared: set[tuple[str, str]] = set()
+        self.ended: set[str] = set()
+        """Invocations whose annex is deleted."""
+        self.made: dict[str, list[str]] = {}
+        """By invocation: those that it made."""
+        self._new_ids: set[str] = set()
         self._id_count = 0
 
     # -- rows ----------------------------------------------------------------------------------
@@ -172,6 +219,8 @@ class Draft:
             pass
         if key[0] is Table.STATE and (key[1], key[2]) in self.cleared:
             return None
+        if key[0] is Table.INVOCATION and key[1] in self._new_ids:
+            return self.view.rows.get(key)
         return self.view.fact(key)
 
     def require(self, keys: Sequence[Key]) -> None:
@@ -181,7 +230,14 @@ class Draft:
             Missing: Some are not; names all of them.
         """
         facts, rows = self.view.facts, self.view.rows
-        unknown = [key for key in keys if key not in facts and key not in rows]
+        unknown = [
+            key
+            for key in keys
+            if key not in facts
+            and key not in rows
+            and key not in self.rows
+            and key[1] not in self._new_ids
+        ]
         if unknown:
             raise Missing(unknown)
 
@@ -194,7 +250,7 @@ class Draft:
         key = (Table.INVOCATION, invocation_id)
         if key in self.rows:
             return cast("InvocationRow | None", self.rows[key])
-        known = cast("InvocationRow | None", self.view.fact(key))
+        known = cast("InvocationRow | None", self.fact(key))
         if known is None:
             return None
         row = copy(known)
@@ -217,7 +273,7 @@ class Draft:
     def state(self, service: str, key: str, name: str) -> bytes | None:
         """Return one state entry."""
         row = cast("StateRow | None", self.fact((Table.STATE, service, key, name)))
-        return None if row is None else row.value
+        return None if row is None or not row.is_live(self.at_ms) else row.value
 
     def clear_state(self, service: str, key: str) -> None:
         """Remove all state of an object key."""
@@ -228,22 +284,34 @@ class Draft:
         """Delete rows without reading them."""
         _drop_range(self.rows, deletion)
         self.ranges.append(deletion)
+        if type(deletion) is DeleteAnnex:
+            self.ended.add(deletion.invocation_id)
 
     def state_names(self, service: str, key: str) -> tuple[str, ...]:
         """Return the names of all state entries, sorted."""
         if self.view.is_cleared(service, key) or (service, key) in self.cleared:
             names: set[str] = set()
         else:
-            lookup = (Lookup.STATE_NAMES, service, key)
+            lookup = (Lookup.STATE_NAMES, service, key, self.at_ms)
             names = set(cast("tuple[str, ...]", self.view.fact(lookup)))
         changed = self.rows if (service, key) in self.cleared else self.view.rows | self.rows
         for row_key, row in changed.items():
             if row_key[0] is Table.STATE and row_key[1] == service and row_key[2] == key:
                 name = cast(str, row_key[3])
-                if row is None:
-                    names.discard(name)
-                else:
+                if isinstance(row, StateRow) and row.is_live(self.at_ms):
                     names.add(name)
+                else:
+                    names.discard(name)
+        return tuple(sorted(names))
+
+    def promise_names(self, workflow: str, key: str) -> tuple[str, ...]:
+        """Return the names of all promises of a workflow key, sorted."""
+        lookup = (Lookup.PROMISE_NAMES, workflow, key)
+        names = set(cast("tuple[str, ...]", self.view.fact(lookup)))
+        for rows in (self.view.rows, self.rows):
+            for row_key, row in rows.items():
+                if row_key[0] is Table.PROMISE and row_key[1] == workflow and row_key[2] == key:
+                    (names.discard if row is None else names.add)(cast(str, row_key[3]))
         return tuple(sorted(names))
 
     # -- journal -------------------------------------------------------------------------------
@@ -256,6 +324,8 @@ class Draft:
         self.journal.append(JournalRow(row.id, index, self.at_ms, entry))
         if isinstance(entry, Completion):
             self.notes.add((row.id, note_of_completion(entry.completion_id)))
+            if isinstance(entry.result, ChildId):
+                self.made.setdefault(row.id, []).append(entry.result.invocation_id)
         elif isinstance(entry, Signal):
             self.notes.add((row.id, note_of_signal(entry.index, entry.name)))
         return index
@@ -276,16 +346,22 @@ class Draft:
         assert entry is not None, f"{invocation_id} has no entry {index}"
         return cast(Entry, entry)
 
+    def entries(self, row: InvocationRow) -> list[Entry]:
+        """Return a whole journal. Only of an invocation that this draft has not changed."""
+        recent = {each.index: each for each in self.view.journal if each.invocation_id == row.id}
+        stored = [index for index in range(row.journal_length) if index not in recent]
+        self.require([(Lookup.ENTRY, row.id, index) for index in stored])
+        return [
+            recent[index].entry
+            if index in recent
+            else cast(Entry, self.view.fact((Lookup.ENTRY, row.id, index)))
+            for index in range(row.journal_length)
+        ]
+
     def children(self, invocation_id: str) -> tuple[str, ...]:
         """Return the ids of all invocations that this one made, in order."""
         stored = cast("tuple[str, ...]", self.view.fact((Lookup.CHILDREN, invocation_id)))
-        recent = [
-            row.entry.result.invocation_id
-            for row in (*self.view.journal, *self.journal)
-            if row.invocation_id == invocation_id
-            and isinstance(row.entry, Completion)
-            and isinstance(row.entry.result, ChildId)
-        ]
+        recent = (*self.view.children(invocation_id), *self.made.get(invocation_id, ()))
         return tuple(dict.fromkeys((*stored, *recent)))
 
     # -- elsewhere -----------------------------------------------------------------------------
@@ -322,7 +398,9 @@ class Draft:
             if key is not None
             else service_partition_key(service, int.from_bytes(digest[10:12], "big") % 512)
         )
-        return print_invocation_id(partition_key.to_bytes(8, "big") + ulid(self.at_ms, digest))
+        new_id = print_invocation_id(partition_key.to_bytes(8, "big") + ulid(self.at_ms, digest))
+        self._new_ids.add(new_id)
+        return new_id
 
 
 def notification_note(notification: Notification) -> str:

@@ -17,6 +17,7 @@ from holdfast.ingress.head import read_head
 from holdfast.ingress.invoke import invoke
 from holdfast.ingress.path import find, no_route, split_path
 from holdfast.ingress.problem import IngressRefusal, error_response
+from holdfast.ingress.signal import is_signal_route, send_signal
 from holdfast.server.handle import ServerHandle
 from holdfast.web.asgi import (
     ASGIApp,
@@ -103,6 +104,8 @@ class _Ingress:
         segments = split_path(head.path)
         if segments and segments[0] == "restate":
             return await self._control.respond(method, segments[1:], head, receive)
+        if is_signal_route(segments):
+            return await send_signal(self._handle, method, segments, head, receive)
         if method not in ("GET", "POST"):
             raise method_refusal(method, _ALLOWED)
         return await invoke(self._handle, find(self._handle, segments), head, receive)

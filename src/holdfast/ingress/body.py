@@ -102,7 +102,7 @@ def check_input(
             if encoding is not None and encoding.lower() != "identity":
                 raise _encoded(encoding)
             check_json(body)
-    elif manifest.is_input_required and (accepted == JSON or manifest.input_schema is not None):
+    elif manifest.is_input_required and manifest.input_schema is not None:
         raise Refusal(
             400,
             "HF1020",

@@ -7,16 +7,16 @@ from typing import Literal
 import msgspec
 
 from holdfast.domain.errors import NotFoundError
+from holdfast.domain.identity import idempotent_id, workflow_id
 from holdfast.domain.ids import IdError, parse_awakeable_id
 from holdfast.domain.message import Failure, Signal, Value
 from holdfast.domain.target import HandlerKind, ServiceKind, Target
 from holdfast.engine.decision import Reply
 from holdfast.ingress.body import read_body
 from holdfast.ingress.head import Head, check_idempotency_key, no_scopes
-from holdfast.ingress.identity import idempotent_id, workflow_id
 from holdfast.ingress.invoke import invoke, run_takes_no_idempotency_key
 from holdfast.ingress.json_check import check_json
-from holdfast.ingress.outcome import finished_response
+from holdfast.ingress.outcome import OutputType, finished_response, output_type_of
 from holdfast.ingress.path import check_key, find_row, found, no_route
 from holdfast.ingress.problem import IngressRefusal
 from holdfast.ingress.wait import wait_for_client
@@ -44,24 +44,23 @@ class _ByKey(msgspec.Struct, tag_field="target", tag="idempotentInvocation", ren
     scope: str | None = None
 
 
+_Body = _ById | _ByWorkflow | _ByKey
+
 _encode = msgspec.json.Encoder().encode
-_decode_pointer = msgspec.json.Decoder(_ById | _ByWorkflow | _ByKey).decode
+_pointers: msgspec.json.Decoder[_Body] = msgspec.json.Decoder(_Body)
 
-_Verb = Literal["attach", "output", "lookup"]
-_OUTPUT_CONTENT_TYPE = "application/json"
-"""When an invocation's handler is not known any more."""
-
+_Verb = Literal["attach", "output"]
 _EXAMPLE = '{"target": "invocation", "invocationId": "inv_1…"}'
 
 
 class _Pointer:
     """An invocation that a client points at, and its result's content type where it is known."""
 
-    __slots__ = ("invocation_id", "output_content_type")
+    __slots__ = ("invocation_id", "output_type")
 
-    def __init__(self, invocation_id: str, output_content_type: str | None = None) -> None:
+    def __init__(self, invocation_id: str, output_type: OutputType | None = None) -> None:
         self.invocation_id = invocation_id
-        self.output_content_type = output_content_type
+        self.output_type = output_type
 
 
 class Control:
@@ -87,10 +86,14 @@ class Control:
             case ["attach" | "output" as verb, invocation_id]:
                 _need(method, "GET")
                 return await self._tell(verb, _at_id(invocation_id), receive)
-            case ["attach" | "output" | "lookup" as verb]:
+            case ["attach" | "output" as verb]:
                 _need(method, "POST")
-                pointer = self._at_body(await self._read(head, receive))
+                pointer = self._at(_decode_body(await self._read(head, receive)))
                 return await self._tell(verb, pointer, receive)
+            case ["lookup"]:
+                _need(method, "POST")
+                found_id = _look_up(_decode_body(await self._read(head, receive)))
+                return Response(200, [JSON_HEADER], _encode({"invocationId": found_id}))
             case ["awakeables" | "a", awakeable_id, "resolve" | "reject" as verb]:
                 _need(method, "POST")
                 return await self._complete(awakeable_id, verb == "resolve", head, receive)
@@ -100,8 +103,10 @@ class Control:
                 return Response(200, [JSON_HEADER], _encode({"services": names}))
             case ["scope", *_]:
                 raise no_scopes("Scopes")
+            case []:
+                raise no_route("/restate")
             case _:
-                raise no_route("/".join(["/restate", *segments]))
+                raise no_route("/".join(["/restate", *segments]), 404)
 
     async def _read(self, head: Head, receive: Receive) -> bytes:
         return await read_body(receive, head.content_length, self._handle.body_size_bytes_max)
@@ -123,8 +128,6 @@ class Control:
 
     async def _tell(self, verb: _Verb, pointer: _Pointer, receive: Receive) -> Response:
         invocation_id = pointer.invocation_id
-        if verb == "lookup":
-            return Response(200, [JSON_HEADER], _encode({"invocationId": invocation_id}))
         if verb == "attach":
             try:
                 finished = await wait_for_client(receive, self._handle.attach(invocation_id))
@@ -143,20 +146,18 @@ class Control:
                     hint="Ask again later, or use attach, which waits.",
                 )
             finished = output
-        content_type = pointer.output_content_type
-        if content_type is None:
-            content_type = await self._output_content_type(invocation_id)
-        return finished_response(finished, content_type)
+        output_type = pointer.output_type or await self._output_type(invocation_id)
+        return finished_response(finished, output_type)
 
-    async def _output_content_type(self, invocation_id: str) -> str:
+    async def _output_type(self, invocation_id: str) -> OutputType:
         row = await self._handle.invocation(invocation_id)
         if row is None:
-            return _OUTPUT_CONTENT_TYPE
+            return OutputType()
         try:
             there = self._handle.resolve(row.target.service, row.target.handler)
         except NotFoundError:
-            return _OUTPUT_CONTENT_TYPE
-        return there.manifest.output_content_type
+            return OutputType()
+        return output_type_of(there.manifest)
 
     def _at_path(self, target: list[str]) -> _Pointer:
         match target:
@@ -177,7 +178,7 @@ class Control:
         if manifest.kind is HandlerKind.WORKFLOW:
             raise run_takes_no_idempotency_key(service, handler)
         target = Target(service, handler, key)
-        return _Pointer(idempotent_id(target, idempotency_key), manifest.output_content_type)
+        return _Pointer(idempotent_id(target, idempotency_key), output_type_of(manifest))
 
     def _at_workflow(self, workflow: str, key: str) -> _Pointer:
         service = next((s for s in self._handle.services() if s.name == workflow), None)
@@ -193,24 +194,12 @@ class Control:
             )
         check_key(key, workflow)
         run = next((h for h in service.handlers if h.kind is HandlerKind.WORKFLOW), None)
-        content_type = _OUTPUT_CONTENT_TYPE if run is None else run.output_content_type
-        return _Pointer(workflow_id(workflow, key), content_type)
+        output_type = OutputType() if run is None else output_type_of(run)
+        return _Pointer(workflow_id(workflow, key), output_type)
 
-    def _at_body(self, body: bytes) -> _Pointer:
-        check_json(body)
-        try:
-            pointer = _decode_pointer(body)
-        except msgspec.ValidationError as error:
-            raise Refusal(
-                400,
-                "HF1051",
-                f"The body does not point at an invocation: {error}.",
-                hint=f"Send for example {_EXAMPLE}",
-            ) from None
+    def _at(self, pointer: _Body) -> _Pointer:
         if isinstance(pointer, _ById):
             return _at_id(pointer.invocation_id)
-        if pointer.scope is not None:
-            raise no_scopes("Scopes")
         if isinstance(pointer, _ByWorkflow):
             return self._at_workflow(pointer.workflow_name, pointer.workflow_key)
         return self._at_idempotency_key(
@@ -244,6 +233,37 @@ class Control:
 def _need(method: str, *allowed: str) -> None:
     if method not in allowed:
         raise method_refusal(method, ", ".join([*allowed, "OPTIONS"]))
+
+
+def _decode_body(body: bytes) -> _Body:
+    check_json(body)
+    try:
+        pointer = _pointers.decode(body)
+    except msgspec.ValidationError as error:
+        raise Refusal(
+            400,
+            "HF1051",
+            f"The body does not point at an invocation: {error}.",
+            hint=f"Send for example {_EXAMPLE}",
+        ) from None
+    if not isinstance(pointer, _ById) and pointer.scope is not None:
+        raise no_scopes("Scopes")
+    return pointer
+
+
+def _look_up(pointer: _Body) -> str:
+    """Return the id of an invocation. Whether it exists, or its service does, is not looked at."""
+    match pointer:
+        case _ById(invocation_id=invocation_id):
+            return checked_invocation_id(invocation_id)
+        case _ByWorkflow(workflow_name=name, workflow_key=key):
+            check_key(key, name)
+            return workflow_id(name, key)
+        case _ByKey(service=service, key=key, handler=handler, idempotency_key=idempotency_key):
+            check_idempotency_key(idempotency_key)
+            if key is not None:
+                check_key(key, service)
+            return idempotent_id(Target(service, handler, key), idempotency_key)
 
 
 def _at_id(invocation_id: str) -> _Pointer:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 from urllib.parse import quote
 
+from holdfast.domain.retry import RetrySchedule
 from holdfast.ingress.guard import Guard
 from holdfast.ingress.problem import IngressRefusal
+from holdfast.ingress.retry import parse_retry
 from holdfast.web.asgi import Scope
 from holdfast.web.problem import Refusal, shown
 
@@ -21,6 +23,7 @@ _READ = frozenset(
         b"content-encoding",
         b"content-length",
         b"content-type",
+        b"holdfast-retry",
         b"host",
         b"idempotency-expires",
         b"idempotency-key",
@@ -28,7 +31,9 @@ _READ = frozenset(
         b"x-restate-limit-key",
     }
 )
-_HIDDEN = frozenset({b"connection", b"host", b"idempotency-expires", b"idempotency-key"})
+_HIDDEN = frozenset(
+    {b"connection", b"holdfast-retry", b"host", b"idempotency-expires", b"idempotency-key"}
+)
 
 
 class Head(NamedTuple):
@@ -43,6 +48,8 @@ class Head(NamedTuple):
     path: bytes
     """As sent, percent-encoded, without the query."""
     query: bytes
+    retry: RetrySchedule | None = None
+    """Policy of this invocation; None: that of its handler."""
 
 
 def read_head(scope: Scope, guard: Guard) -> Head:
@@ -50,7 +57,7 @@ def read_head(scope: Scope, guard: Guard) -> Head:
 
     Raises:
         Refusal: HF1008 foreign host; HF1009 foreign page; HF1016 limit key; HF1017 headers too
-            large; HF1029 bad Content-Length; HF1040 bad idempotency key.
+            large; HF0532 bad retry policy; HF1029 bad Content-Length; HF1040 bad idempotency key.
     """
     # ASGI servers may leave out the path as it was sent; then it can only be made again.
     path: bytes = scope.get("raw_path") or quote(scope["path"]).encode()
@@ -61,14 +68,12 @@ def read_head(scope: Scope, guard: Guard) -> Head:
     visible = [("x-restate-ingress-path", link)]
     # Most requests have none of these, so they are looked at only when the set says so.
     content_type = content_encoding = idempotency_key = None
-    content_length = None
+    content_length = retry = None
     for name, value in headers:
         size += len(name) + len(value)
         text = value.decode("latin-1")
         if name in _READ:
-            if name == b"host":
-                guard.check_host(value)
-            elif name == b"content-type":
+            if name == b"content-type":
                 content_type = text
             elif name == b"content-length":
                 content_length = _parse_length(text)
@@ -76,10 +81,10 @@ def read_head(scope: Scope, guard: Guard) -> Head:
                 idempotency_key = _check_idempotency_key(text, idempotency_key)
             elif name == b"content-encoding":
                 content_encoding = text
-            elif name == b"sec-fetch-site":
-                guard.check_site(value)
-            elif name == b"x-restate-limit-key":
-                raise no_scopes("Limit keys")
+            elif name == b"holdfast-retry":
+                retry = parse_retry(text)
+            else:
+                _check(name, value, guard)
             if name in _HIDDEN:
                 continue
         visible.append((name.decode("latin-1"), text))
@@ -92,7 +97,7 @@ def read_head(scope: Scope, guard: Guard) -> Head:
             hint="Send data in the body; look for cookies that do not belong here.",
         )
     return Head(
-        visible, content_type, content_encoding, content_length, idempotency_key, path, query
+        visible, content_type, content_encoding, content_length, idempotency_key, path, query, retry
     )
 
 
@@ -126,6 +131,16 @@ def no_scopes(what: str) -> Refusal:
         f"{what} are not supported: this server has no virtual queues.",
         hint="Leave them out.",
     )
+
+
+def _check(name: bytes, value: bytes, guard: Guard) -> None:
+    """Look at the headers that say whether the request may come in at all."""
+    if name == b"host":
+        guard.check_host(value)
+    elif name == b"sec-fetch-site":
+        guard.check_site(value)
+    elif name == b"x-restate-limit-key":
+        raise no_scopes("Limit keys")
 
 
 def _check_idempotency_key(key: str, earlier: str | None) -> str:

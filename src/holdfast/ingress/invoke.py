@@ -8,7 +8,7 @@ from holdfast.domain.target import HandlerKind
 from holdfast.ingress.body import check_input, read_body
 from holdfast.ingress.duration import parse_delay_ms
 from holdfast.ingress.head import Head, no_scopes
-from holdfast.ingress.outcome import accepted_response, finished_response
+from holdfast.ingress.outcome import accepted_response, finished_response, output_type_of
 from holdfast.ingress.path import Found
 from holdfast.ingress.wait import wait_for_client
 from holdfast.server.handle import Request, ServerHandle
@@ -37,11 +37,12 @@ async def invoke(handle: ServerHandle, found: Found, head: Head, receive: Receiv
         tuple(head.visible),
         head.idempotency_key,
         handle.now_ms() + delay_ms if delay_ms else 0,
+        head.retry,
     )
     if is_send:
         return accepted_response(await handle.send(request))
     finished = await wait_for_client(receive, handle.call(request))
-    return finished_response(finished, manifest.output_content_type)
+    return finished_response(finished, output_type_of(manifest))
 
 
 def run_takes_no_idempotency_key(service: str, handler: str) -> Refusal:

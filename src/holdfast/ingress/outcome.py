@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from typing import NamedTuple
 
 import msgspec
 
 from holdfast.domain.message import Failure
+from holdfast.domain.target import HandlerManifest
 from holdfast.ingress.problem import failure_response
 from holdfast.server.handle import Accepted, Finished
 from holdfast.web.asgi import JSON_HEADER, Headers, Response
@@ -18,20 +20,34 @@ _encode = msgspec.json.Encoder().encode
 _MEDIA_TYPE = re.compile(r"[!-~]+/[!-~]+(?:\s*;[ -~]*)?")
 
 
-def finished_response(finished: Finished, output_content_type: str) -> Response:
+class OutputType(NamedTuple):
+    """Which content type a result has."""
+
+    content_type: str = "application/json"
+    """Empty for none."""
+    is_for_empty: bool = False
+    """Whether an empty result has it, too."""
+
+
+def output_type_of(manifest: HandlerManifest) -> OutputType:
+    """Return which content type the results of a handler have."""
+    return OutputType(manifest.output_content_type, manifest.is_empty_output_typed)
+
+
+def finished_response(finished: Finished, output_type: OutputType) -> Response:
     """Return the response for an invocation that has its outcome.
 
     Args:
         finished: The invocation.
-        output_content_type: Of its handler; empty for none.
+        output_type: Of its handler.
     """
     outcome = finished.outcome
     if isinstance(outcome, Failure):
         return _with_expiry(failure_response(finished.invocation_id, outcome), finished)
     headers: Headers = [(b"x-restate-id", finished.invocation_id.encode())]
-    # A handler without a result has no content, and then there is nothing to name the type of.
-    if outcome.content and output_content_type:
-        headers.append(_content_type(output_content_type))
+    # A handler without a result has no content, and then there is mostly no type to name.
+    if output_type.content_type and (outcome.content or output_type.is_for_empty):
+        headers.append(_content_type(output_type.content_type))
     return _with_expiry(Response(200, headers, outcome.content), finished)
 
 

@@ -188,6 +188,6 @@ def _find_ambiguous(handle: ServerHandle, service: str, middle: str) -> Found:
         raise key_required(service, f"{middle}/send") from None
 
 
-def no_route(path: str) -> Refusal:
+def no_route(path: str, status: int = 400) -> Refusal:
     """Return the refusal of a path that has no meaning."""
-    return Refusal(400, "HF1005", f"Path {shown(path)} has no meaning here.", hint=_ROUTES_HINT)
+    return Refusal(status, "HF1005", f"Path {shown(path)} has no meaning here.", hint=_ROUTES_HINT)

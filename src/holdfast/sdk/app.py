@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
 
 from holdfast.domain.errors import HoldfastError, UsageError
 from holdfast.domain.message import Entry, Error, FromHandler, Notification, Start
+from holdfast.domain.retry import RetrySchedule
 from holdfast.domain.target import Manifest
 from holdfast.sdk.attempt import Attempt
+from holdfast.sdk.handler import Handler
 from holdfast.sdk.service import Service, VirtualObject
+from holdfast.sdk.workflow import Workflow
 from holdfast.transport.base import HandlerStream, ServerStream
+
+if TYPE_CHECKING:
+    from holdfast.transport.http.endpoint import HandlerEndpoint
+    from holdfast.transport.http.handler_exchange import Receive, Scope, Send
+
+IDENTITY_KEYS_VARIABLE = "HOLDFAST_IDENTITY_KEYS"
 
 _CODE_UNKNOWN_HANDLER = 404
 _CODE_PROTOCOL = 571
@@ -23,15 +34,19 @@ def _wall_clock_ms() -> int:
 
 
 class App:
-    """Services and objects, to be given to `holdfast dev`, `holdfast worker` or `embedded`.
+    """Services, objects and workflows, for `holdfast dev`, `holdfast worker` or `embedded`.
 
-    Also a `transport.base.HandlerPort`.
+    Also a `transport.base.HandlerPort`, and an ASGI application: an endpoint that is registered at
+    a server by its address. Mount it under any path.
 
     Args:
         services: Definitions; names must differ.
         deployment_name: Workers with equal names serve the same handlers.
         step_threads: How many bodies of synchronous steps run at once.
         clock: Milliseconds since the epoch; tests with virtual time replace it.
+        identity_keys: Of an endpoint: public keys of the servers that may invoke, `publickeyv1_…`.
+            None takes those in HOLDFAST_IDENTITY_KEYS, separated by spaces; without any, whoever
+            reaches the endpoint may invoke.
 
     Raises:
         UsageError: HF0504, a service or handler cannot be served; says which and why.
@@ -39,12 +54,13 @@ class App:
 
     def __init__(
         self,
-        *services: Service | VirtualObject,
+        *services: Service | VirtualObject | Workflow,
         deployment_name: str = "default",
         step_threads: int = 32,
         clock: Callable[[], int] | None = None,
+        identity_keys: Sequence[str] | None = None,
     ) -> None:
-        self.services: dict[str, Service | VirtualObject] = {}
+        self.services: dict[str, Service | VirtualObject | Workflow] = {}
         """By name."""
         for service in services:
             if service.name in self.services:
@@ -57,6 +73,31 @@ class App:
         """Milliseconds since the epoch."""
         self._step_threads = step_threads
         self._executor: Executor | None = None
+        self._identity_keys = identity_keys
+        self._endpoint: HandlerEndpoint | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request of an ASGI server."""
+        if self._endpoint is None:
+            self._endpoint = self.endpoint()
+        await self._endpoint(scope, receive, send)
+
+    def endpoint(self, identity_keys: Sequence[str] = ()) -> HandlerEndpoint:
+        """Return an endpoint with these handlers, to be served as an ASGI application.
+
+        Args:
+            identity_keys: Besides those of the app.
+
+        Raises:
+            UsageError: HF1372, one of the keys is none.
+        """
+        # Late: programs that do not serve HTTP do not pay for protobuf and cryptography.
+        from holdfast.transport.http.endpoint import HandlerEndpoint
+
+        own = self._identity_keys
+        if own is None:
+            own = os.environ.get(IDENTITY_KEYS_VARIABLE, "").split()
+        return HandlerEndpoint(self, (*own, *identity_keys), self.now_ms)
 
     def open(self, start: Start, entries: Sequence[Entry], stream: ServerStream) -> HandlerStream:
         """Begin an attempt on the running event loop. See `HandlerPort`."""
@@ -81,6 +122,11 @@ class App:
     def now_ms(self) -> int:
         """Return the wall clock in milliseconds since the epoch."""
         return self.clock()
+
+    def retry_of(self, handler: Handler[Any, Any]) -> RetrySchedule | None:
+        """Return the retry policy of a handler, or that of its service."""
+        found = (h for s in self.manifest.services if s.name == handler.service for h in s.handlers)
+        return next(h.retry for h in found if h.name == handler.name)
 
     def executor(self) -> Executor:
         """Return where the bodies of synchronous steps run."""

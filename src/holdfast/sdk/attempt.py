@@ -30,22 +30,28 @@ import msgspec
 
 from holdfast.domain.errors import UsageError
 from holdfast.domain.message import (
+    SIGNAL_CANCEL,
+    DelayRule,
     Entry,
     Error,
     Notification,
     Outcome,
+    Signal,
     Start,
     Value,
 )
-from holdfast.sdk.bodies import CODE_USER, Bodies, describe, stack_of
+from holdfast.domain.retry import RetrySchedule
+from holdfast.sdk.bodies import CODE_USER, Bodies, delay_of, describe, stack_of
 from holdfast.sdk.branch import Branch, call_site, place
 from holdfast.sdk.context import Context
+from holdfast.sdk.foreign import completed_start, error_without_rule
 from holdfast.sdk.future import DurableFuture, DurableTimer
 from holdfast.sdk.interrupt import ENDED, Aborted, Cancelled, Interrupt, Suspended
 from holdfast.sdk.journal import JournalMismatch
 from holdfast.sdk.loop import hooks_of
 from holdfast.sdk.machine import Machine
 from holdfast.sdk.result import child_id, failure_of
+from holdfast.sdk.retryable import AskedDelay, asked_delay
 from holdfast.sdk.step import Step
 
 if TYPE_CHECKING:
@@ -74,6 +80,10 @@ class Host(Protocol):
         """Return where the bodies of synchronous steps run."""
         ...
 
+    def retry_of(self, handler: Handler[Any, Any]) -> RetrySchedule | None:
+        """Return the retry policy of a handler, or that of its service."""
+        ...
+
 
 class Attempt:
     """The handler's end of one attempt; see `HandlerStream`.
@@ -98,6 +108,8 @@ class Attempt:
         host: Host,
     ) -> None:
         self.loop = asyncio.get_running_loop()
+        if not start.has_extensions:
+            start = completed_start(start, entries, host.now_ms())
         self.machine = Machine(start, entries)
         self.handler = handler
         self.host = host
@@ -134,8 +146,13 @@ class Attempt:
 
     def send(self, notifications: Sequence[Notification]) -> None:
         """See `HandlerStream`."""
-        if self.is_open:
-            self.machine.feed(notifications)
+        if not self.is_open:
+            return
+        self.machine.feed(notifications)
+        if self._failure is not None and any(map(_is_cancel, notifications)):
+            # It waits for other steps before it fails, and a cancellation should not wait for them.
+            self._fail_at_once(self._failure)
+        else:
             self._pump()
 
     def close_input(self) -> None:
@@ -149,6 +166,16 @@ class Attempt:
         if self.is_open:
             self.machine.outgoing.clear()
             self._end(Aborted("the server closed it"), "aborted")
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it waits for what the server knows of, and for nothing else."""
+        return (
+            not self.busy
+            and not self._bodies.running
+            and not self.machine.outgoing
+            and bool(self.machine.awaited())
+        )
 
     # -- the loop's hooks call --------------------------------------------------------------------
 
@@ -172,7 +199,15 @@ class Attempt:
     @property
     def time_s(self) -> float:
         """The program's clock in seconds since the epoch. Moves when results are handed over."""
+        if not self.machine.now_ms and not self.machine.start.has_extensions:
+            # In no branch: whoever asks first asks for all.
+            self.machine.sys_now("start/now#0", self.host.now_ms())
         return max(self.machine.now_ms / 1000, self._time_floor_s)
+
+    def read_clock(self, branch: Branch) -> None:
+        """User code asks for the time: have the clock show it, as far as it is known."""
+        if not self.machine.start.has_extensions:
+            self.machine.sys_now(branch.key("now"), self.host.now_ms())
 
     def pass_time(self, until_s: float) -> None:
         """A timer has fired, so its time has come; rounding must not leave the clock before it."""
@@ -256,11 +291,20 @@ class Attempt:
             future.set_result(known)
         return future
 
+    def give_up(self, completion_id: int) -> None:
+        """User code gave up the result of a call: cancel the called invocation."""
+        if self.is_open:
+            self.machine.give_up(completion_id)
+
     def cancel_step(self, completion_id: int) -> None:
         """Nobody wants the result of a step any more: stop its body."""
         self._bodies.cancel(completion_id)
 
     # -- the bodies of steps call -----------------------------------------------------------------
+
+    def asked_delay(self, error: BaseException) -> AskedDelay | None:
+        """Return when a failure asks to be tried again."""
+        return asked_delay(error, self.host.now_ms())
 
     def keep(self, task: asyncio.Task[None]) -> None:
         """A body was cancelled: the attempt is not over before it is."""
@@ -272,18 +316,52 @@ class Attempt:
     async def _main(self) -> None:
         outcome: Outcome | None = None
         try:
-            outcome = Value(await self.handler.invoke(self.context, self.machine.input))
+            outcome = await self._invoke()
         except (KeyboardInterrupt, GeneratorExit):
             raise
         except BaseException as error:
             # Whatever else it is, including SystemExit, must not take the process down.
-            outcome = failure_of(error)
-            if outcome is None and self.is_open:
-                self.fail(Error(CODE_USER, describe(error), stack_of(error)))
+            if self.is_open:
+                self._fail_for(error)
         finally:
             self._is_main_over = True
         if outcome is not None and self.is_open:
             self._finish(outcome)
+
+    async def _invoke(self) -> Outcome:
+        outcome: Outcome
+        try:
+            outcome = Value(await self.handler.invoke(self.context, self.machine.input))
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as error:
+            failure = failure_of(error)
+            if failure is None:
+                raise
+            outcome = failure
+        machine = self.machine
+        machine.sys_tell_given_up()
+        while self.is_open and machine.given_up:
+            # Calls that were given up before their ids were known. No place for a cancellation.
+            child, _ = next(iter(machine.given_up.values()))
+            future = self.child_id(child)
+            future.is_shielded = True
+            await future
+            machine.sys_tell_given_up()
+        return outcome
+
+    def _fail_for(self, error: BaseException) -> None:
+        asked = self.asked_delay(error)
+        delay_ms, rule = (None, DelayRule.UNCOUNTED) if asked is None else delay_of(asked)
+        self.fail(
+            Error(
+                CODE_USER,
+                describe(error),
+                stack_of(error),
+                next_retry_delay_ms=delay_ms,
+                delay_rule=rule,
+            )
+        )
 
     def _finish(self, outcome: Outcome) -> None:
         try:
@@ -321,6 +399,8 @@ class Attempt:
         machine = self.machine
         if self._failure is not None:
             return False
+        if machine.given_up:
+            machine.sys_tell_given_up()
         if machine.cancel_count and self._raise_cancelled():
             return True
         if not machine.has_arrivals:
@@ -358,7 +438,8 @@ class Attempt:
         waiters = [
             waiter
             for waiter in machine.awaited()
-            if not isinstance(waiter, DurableTimer) or waiter.is_sleep()
+            if not waiter.is_shielded
+            and (not isinstance(waiter, DurableTimer) or waiter.is_sleep())
         ]
         if not waiters:
             return False
@@ -371,14 +452,14 @@ class Attempt:
         self._cancels_passed_on += 1
         machine.cancel_count -= 1
         for waiter in waiters:
-            waiter.on_failure(Cancelled())
+            waiter.on_failure(Cancelled(machine.cancel_message))
             if isinstance(waiter, DurableFuture):
                 waiter.release()
         return True
 
     def _suspend(self) -> None:
         suspension = self.machine.suspension()
-        if suspension.completions or len(suspension.signals) > 1:
+        if suspension.completions or len(suspension.signals) > 1 or suspension.named_signals:
             self.machine.outgoing.append(suspension)
             self._flush()
             self._end(Suspended(), None)
@@ -427,6 +508,9 @@ class Attempt:
 
     def _fail_at_once(self, error: Error) -> None:
         failed = self._bodies.failed
+        start = self.machine.start
+        if not start.has_extensions:
+            error = error_without_rule(error, start, self.host.retry_of(self.handler))
         if failed:
             # Each is counted by its own policy, whichever error is told.
             error = msgspec.structs.replace(
@@ -493,3 +577,7 @@ class Attempt:
                     },
                 )
             self._call_outside(self._stream.on_closed, self._reason)
+
+
+def _is_cancel(notification: Notification) -> bool:
+    return isinstance(notification, Signal) and notification.index == SIGNAL_CANCEL

@@ -6,10 +6,12 @@ import asyncio
 import traceback
 from typing import TYPE_CHECKING, Any
 
-from holdfast.domain.message import Error, Failure, Outcome, Run, message_type
+from holdfast.domain.message import DelayRule, Error, Failure, Outcome, Run, message_type
 from holdfast.sdk.future import DurableFuture
 from holdfast.sdk.interrupt import ENDED
 from holdfast.sdk.result import failure_of
+from holdfast.sdk.retry import RetryPolicy
+from holdfast.sdk.retryable import AskedDelay
 from holdfast.sdk.step import Step
 
 if TYPE_CHECKING:
@@ -90,14 +92,11 @@ class Bodies:
             self._attempt.schedule_tick()
 
     def _on_failed(self, step: Step, error: BaseException) -> None:
-        delay_ms: int | None = None
+        asked = self._attempt.asked_delay(error)
+        delay_ms, rule = (None, DelayRule.UNCOUNTED) if asked is None else delay_of(asked)
         behavior = _BEHAVIOR_RETRY
         if step.retry is not None:
-            failures = self._attempt.machine.start.step_failures
-            count = 1 + next(
-                (f.count for f in failures if f.completion_id == step.completion_id), 0
-            )
-            delay_ms = step.retry.to_schedule().delay_ms(count)
+            delay_ms, rule = self._policy_delay_ms(step, step.retry, asked), DelayRule.UNCOUNTED
             if delay_ms is None:
                 match step.retry.on_max_attempts:
                     case "pause":
@@ -120,8 +119,31 @@ class Bodies:
                 related_command_type=message_type(Run(0)),
                 next_retry_delay_ms=delay_ms,
                 behavior=behavior,
+                delay_rule=rule,
             )
         )
+
+    def _policy_delay_ms(
+        self, step: Step, policy: RetryPolicy, asked: AskedDelay | None
+    ) -> int | None:
+        """Return the wait by the step's own policy, or None when it is used up."""
+        failures = self._attempt.machine.start.step_failures
+        known = next((f for f in failures if f.completion_id == step.completion_id), None)
+        count, elapsed_ms = 1, 0
+        if known is not None:
+            count += known.count
+            elapsed_ms = max(0, self._attempt.host.now_ms() - known.since_ms)
+        return policy.to_schedule().delay_ms(
+            count,
+            elapsed_ms,
+            chosen_ms=None if asked is None or asked.is_least else asked.delay_ms,
+            least_ms=asked.delay_ms if asked is not None and asked.is_least else 0,
+        )
+
+
+def delay_of(asked: AskedDelay) -> tuple[int, DelayRule]:
+    """Return what an error asks for in the terms of the protocol."""
+    return asked.delay_ms, DelayRule.LEAST if asked.is_least else DelayRule.CHOSEN
 
 
 def describe(error: BaseException) -> str:

@@ -28,11 +28,21 @@ if TYPE_CHECKING:
 class Branch:
     """One strand of a handler's program. Operations in it happen in the order as written."""
 
-    __slots__ = ("_labels", "_operations", "attempt", "made_early", "path", "random")
+    __slots__ = (
+        "_labels",
+        "_operations",
+        "attempt",
+        "is_shielded",
+        "made_early",
+        "path",
+        "random",
+    )
 
-    def __init__(self, attempt: Attempt | None, path: str) -> None:
+    def __init__(self, attempt: Attempt | None, path: str, *, is_shielded: bool = False) -> None:
         self.attempt = attempt
         self.path = path
+        self.is_shielded = is_shielded
+        """Whether cancellations of the invocation pass over what is awaited here."""
         self.random: Random | None = None
         """Made at first use."""
         self.made_early: dict[int, asyncio.Future[Any]] | None = None
@@ -60,7 +70,7 @@ class Branch:
 
     def child(self, label: str) -> Branch:
         """Return a new branch below this one."""
-        return Branch(self.attempt, self.child_path(label))
+        return Branch(self.attempt, self.child_path(label), is_shielded=self.is_shielded)
 
 
 class Leaf:
@@ -76,6 +86,19 @@ class Leaf:
 
 
 place: ContextVar[Branch | Leaf | None] = ContextVar("holdfast_place", default=None)
+
+
+def is_shielded() -> bool:
+    """Return whether cancellations of the invocation pass over the running code."""
+    branch = place.get()
+    return type(branch) is Branch and branch.is_shielded
+
+
+def shield() -> None:
+    """Let cancellations of the invocation pass over what the running branch awaits from now on."""
+    branch = place.get()
+    assert type(branch) is Branch
+    branch.is_shielded = True
 
 
 @contextmanager

@@ -2,119 +2,35 @@
 
 `ClientBase` and `SyncClientBase` do what does not depend on how requests travel: types, bytes and
 errors. `Client` and `SyncClient` in `sdk.http_client` speak HTTP with a server's ingress. A client
-that runs in the server's process implements `_exchange` by other means.
-
-An `Exchange` says what is asked, in the terms of the protocol; a `Reply` what came back. A reply
-with a `Failure` is the outcome of the invocation; whatever else goes wrong is raised as a
-`HoldfastError` by `_exchange` itself.
+that runs in the server's process implements `_exchange` by other means. Whatever goes wrong, apart
+from the outcome of the invocation, is raised as a `HoldfastError` by `_exchange` itself.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, TypeVar, overload
+from datetime import datetime
+from typing import Any, TypeVar, overload
 
-from holdfast.domain.errors import TerminalError
-from holdfast.domain.message import Failure
-from holdfast.sdk.handler import Handler, resolve_target
-from holdfast.sdk.retry import Duration, milliseconds
-from holdfast.sdk.serde import Serde, SerdeError, serde_for
+from holdfast.sdk.exchange import (
+    Exchange,
+    Reply,
+    Sent,
+    asking,
+    invoking,
+    rejecting_signal,
+    resolving,
+    signalling,
+    value_of,
+)
+from holdfast.sdk.handler import Handler
+from holdfast.sdk.invocation import Invocation, result_serde
+from holdfast.sdk.retry import Duration, RetryPolicy
 
 I = TypeVar("I")  # noqa: E741
 O = TypeVar("O")  # noqa: E741
 T = TypeVar("T")
-
-Verb = Literal["call", "send", "attach", "output", "cancel", "resolve", "reject"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Exchange:
-    """A request. Which fields matter depends on the verb."""
-
-    verb: Verb
-    service: str = ""
-    """Of call and send."""
-    handler: str = ""
-    key: str | None = None
-    id: str = ""
-    """Invocation id of attach, output and cancel; awakeable id of resolve and reject."""
-    content: bytes = b""
-    """Parameter of call and send; value of resolve; UTF-8 reason of reject."""
-    content_type: str = "application/json"
-    delay_ms: int = 0
-    idempotency_key: str | None = None
-    headers: tuple[tuple[str, str], ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
-    """What came back."""
-
-    result: bytes | Failure | None = None
-    """Outcome for call, attach and output; None for output when there is none yet."""
-    invocation_id: str = ""
-    is_new: bool = True
-    """For send: False when the idempotency key was known."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """An invocation that was accepted."""
-
-    invocation_id: str
-    is_new: bool
-    """False: an earlier request with the same idempotency key made it."""
-
-
-def _invoke(
-    verb: Verb,
-    handler: Handler[Any, Any] | str,
-    arg: Any,
-    annotation: Any,
-    key: str | None,
-    delay: Duration | None,
-    idempotency_key: str | None,
-    headers: Mapping[str, str] | None,
-) -> tuple[Exchange, Serde[Any]]:
-    target = resolve_target(handler, key, arg, annotation)
-    exchange = Exchange(
-        verb=verb,
-        service=target.service,
-        handler=target.handler,
-        key=key,
-        content=target.content,
-        content_type=target.content_type,
-        delay_ms=0 if delay is None else milliseconds(delay, "delay"),
-        idempotency_key=idempotency_key,
-        headers=tuple(headers.items()) if headers else (),
-    )
-    return exchange, target.output
-
-
-def _value(reply: Reply, serde: Serde[Any]) -> Any:
-    result = reply.result
-    if isinstance(result, Failure):
-        raise TerminalError(result.message, code=result.code, metadata=result.metadata)
-    try:
-        return serde.decode(result or b"")
-    except SerdeError as error:
-        raise SerdeError(
-            f"The result of {reply.invocation_id or 'the invocation'} does not fit: "
-            f"{error.message}",
-            hint="Pass type= with the type that the handler returns.",
-        ) from error
-
-
-def _result_serde(annotation: Any) -> Serde[Any]:
-    return serde_for(Any if annotation is None else annotation)
-
-
-def _resolution(id: str, value: object, annotation: Any) -> Exchange:
-    serde = serde_for(type(value) if annotation is None else annotation)
-    content = serde.encode(value)
-    return Exchange(verb="resolve", id=id, content=content, content_type=serde.content_type)
 
 
 class ClientBase(ABC):
@@ -140,6 +56,7 @@ class ClientBase(ABC):
         key: str | None = None,
         idempotency_key: str | None = None,
         headers: Mapping[str, str] | None = None,
+        retry: RetryPolicy | None = None,
     ) -> O: ...
 
     @overload
@@ -152,6 +69,7 @@ class ClientBase(ABC):
         key: str | None = None,
         idempotency_key: str | None = None,
         headers: Mapping[str, str] | None = None,
+        retry: RetryPolicy | None = None,
     ) -> O: ...
 
     @overload
@@ -165,6 +83,7 @@ class ClientBase(ABC):
         key: str | None = None,
         idempotency_key: str | None = None,
         headers: Mapping[str, str] | None = None,
+        retry: RetryPolicy | None = None,
     ) -> T: ...
 
     @overload
@@ -178,6 +97,7 @@ class ClientBase(ABC):
         key: str | None = None,
         idempotency_key: str | None = None,
         headers: Mapping[str, str] | None = None,
+        retry: RetryPolicy | None = None,
     ) -> Any: ...
 
     async def call(
@@ -190,6 +110,7 @@ class ClientBase(ABC):
         key: str | None = None,
         idempotency_key: str | None = None,
         headers: Mapping[str, str] | None = None,
+        retry: RetryPolicy | None = None,
     ) -> Any:
         """Invoke a handler and wait for its result. Giving up the wait does not cancel it.
 
@@ -200,13 +121,16 @@ class ClientBase(ABC):
             key: Of the object.
             idempotency_key: Makes a repeated request the same invocation.
             headers: Seen by the handler as `ctx.headers`.
+            retry: For failed attempts of that invocation, instead of its handler's policy.
 
         Raises:
             TerminalError: The invocation failed.
             HoldfastError: The request failed; see `_exchange`.
         """
-        exchange, serde = _invoke("call", handler, arg, type, key, None, idempotency_key, headers)
-        return _value(await self._exchange(exchange), serde)
+        exchange, serde = invoking(
+            "call", handler, arg, type, key, None, idempotency_key, headers, retry
+        )
+        return value_of(await self._exchange(exchange), serde)
 
     @overload
     async def send(
@@ -216,8 +140,10 @@ class ClientBase(ABC):
         *,
         key: str | None = None,
         delay: Duration | None = None,
+        at: datetime | None = None,
         idempotency_key: str | None = None,
         headers: Mapping[str, str] | None = None,
+        retry: RetryPolicy | None = None,
     ) -> Sent: ...
 
     @overload
@@ -229,8 +155,10 @@ class ClientBase(ABC):
         *,
         key: str | None = None,
         delay: Duration | None = None,
+        at: datetime | None = None,
         idempotency_key: str | None = None,
         headers: Mapping[str, str] | None = None,
+        retry: RetryPolicy | None = None,
     ) -> Sent: ...
 
     @overload
@@ -242,8 +170,10 @@ class ClientBase(ABC):
         *,
         key: str | None = None,
         delay: Duration | None = None,
+        at: datetime | None = None,
         idempotency_key: str | None = None,
         headers: Mapping[str, str] | None = None,
+        retry: RetryPolicy | None = None,
     ) -> Sent: ...
 
     async def send(
@@ -254,13 +184,24 @@ class ClientBase(ABC):
         *,
         key: str | None = None,
         delay: Duration | None = None,
+        at: datetime | None = None,
         idempotency_key: str | None = None,
         headers: Mapping[str, str] | None = None,
+        retry: RetryPolicy | None = None,
     ) -> Sent:
-        """Invoke a handler, now or after `delay`, and return once that is durable."""
-        exchange, _ = _invoke("send", handler, arg, None, key, delay, idempotency_key, headers)
+        """Invoke a handler, now, after `delay` or `at` a time; return once that is durable.
+
+        Args:
+            at: With its time zone. A time that has passed is now.
+        """
+        exchange, _ = invoking(
+            "send", handler, arg, None, key, delay, idempotency_key, headers, retry, at
+        )
         reply = await self._exchange(exchange)
         return Sent(reply.invocation_id, reply.is_new)
+
+    @overload
+    async def attach(self, invocation_id: Invocation[T], /) -> T: ...
 
     @overload
     async def attach(self, invocation_id: str, /, *, type: type[T]) -> T: ...
@@ -270,8 +211,13 @@ class ClientBase(ABC):
 
     async def attach(self, invocation_id: str, /, *, type: Any = None) -> Any:
         """Wait for the result of an invocation. Raises as `call`."""
-        reply = await self._exchange(Exchange(verb="attach", id=invocation_id))
-        return _value(reply, _result_serde(type))
+        reply = await self._exchange(asking("attach", invocation_id))
+        return value_of(reply, result_serde(invocation_id, type))
+
+    @overload
+    async def output(
+        self, invocation_id: Invocation[T], /, *, default: T | None = None
+    ) -> T | None: ...
 
     @overload
     async def output(
@@ -285,18 +231,36 @@ class ClientBase(ABC):
 
     async def output(self, invocation_id: str, /, *, type: Any = None, default: Any = None) -> Any:
         """Return the result of an invocation, or `default` while it has none. Raises as `call`."""
-        reply = await self._exchange(Exchange(verb="output", id=invocation_id))
-        return default if reply.result is None else _value(reply, _result_serde(type))
+        reply = await self._exchange(asking("output", invocation_id))
+        return (
+            default if reply.result is None else value_of(reply, result_serde(invocation_id, type))
+        )
 
     async def cancel(self, invocation_id: str, /) -> None:
         """Cancel an invocation: `TerminalError` 409 is raised in it where it waits."""
-        await self._exchange(Exchange(verb="cancel", id=invocation_id))
+        await self._exchange(asking("cancel", invocation_id))
+
+    async def signal(
+        self, invocation_id: str, name: str, value: object = None, /, *, type: Any = None
+    ) -> None:
+        """Send a signal to an invocation that has not completed.
+
+        Raises:
+            NotFoundError: HF1004, there is no such invocation.
+            ConflictError: HF0524, it has completed.
+            UsageError: HF0520, no name for a signal.
+        """
+        await self._exchange(signalling(invocation_id, name, value, type))
+
+    async def reject_signal(self, invocation_id: str, name: str, reason: str, /) -> None:
+        """Send a failure as signal: `TerminalError` where it is awaited. Raises as `signal`."""
+        await self._exchange(rejecting_signal(invocation_id, name, reason))
 
     async def resolve(
         self, awakeable_id: str, value: object = None, /, *, type: Any = None
     ) -> None:
         """Complete an awakeable with a value. The first completion wins."""
-        await self._exchange(_resolution(awakeable_id, value, type))
+        await self._exchange(resolving(awakeable_id, value, type))
 
     async def reject(self, awakeable_id: str, reason: str, /) -> None:
         """Complete an awakeable with a failure: `TerminalError` where it is awaited."""
@@ -329,6 +293,7 @@ class SyncClientBase(ABC):
         key: str | None = None,
         idempotency_key: str | None = None,
         headers: Mapping[str, str] | None = None,
+        retry: RetryPolicy | None = None,
     ) -> O: ...
 
     @overload
@@ -341,6 +306,7 @@ class SyncClientBase(ABC):
         key: str | None = None,
         idempotency_key: str | None = None,
         headers: Mapping[str, str] | None = None,
+        retry: RetryPolicy | None = None,
     ) -> O: ...
 
     @overload
@@ -354,6 +320,7 @@ class SyncClientBase(ABC):
         key: str | None = None,
         idempotency_key: str | None = None,
         headers: Mapping[str, str] | None = None,
+        retry: RetryPolicy | None = None,
     ) -> T: ...
 
     @overload
@@ -367,6 +334,7 @@ class SyncClientBase(ABC):
         key: str | None = None,
         idempotency_key: str | None = None,
         headers: Mapping[str, str] | None = None,
+        retry: RetryPolicy | None = None,
     ) -> Any: ...
 
     def call(
@@ -379,6 +347,7 @@ class SyncClientBase(ABC):
         key: str | None = None,
         idempotency_key: str | None = None,
         headers: Mapping[str, str] | None = None,
+        retry: RetryPolicy | None = None,
     ) -> Any:
         """Invoke a handler and wait for its result. Giving up the wait does not cancel it.
 
@@ -389,13 +358,16 @@ class SyncClientBase(ABC):
             key: Of the object.
             idempotency_key: Makes a repeated request the same invocation.
             headers: Seen by the handler as `ctx.headers`.
+            retry: For failed attempts of that invocation, instead of its handler's policy.
 
         Raises:
             TerminalError: The invocation failed.
             HoldfastError: The request failed; see `_exchange`.
         """
-        exchange, serde = _invoke("call", handler, arg, type, key, None, idempotency_key, headers)
-        return _value(self._exchange(exchange), serde)
+        exchange, serde = invoking(
+            "call", handler, arg, type, key, None, idempotency_key, headers, retry
+        )
+        return value_of(self._exchange(exchange), serde)
 
     @overload
     def send(
@@ -405,8 +377,10 @@ class SyncClientBase(ABC):
         *,
         key: str | None = None,
         delay: Duration | None = None,
+        at: datetime | None = None,
         idempotency_key: str | None = None,
         headers: Mapping[str, str] | None = None,
+        retry: RetryPolicy | None = None,
     ) -> Sent: ...
 
     @overload
@@ -418,8 +392,10 @@ class SyncClientBase(ABC):
         *,
         key: str | None = None,
         delay: Duration | None = None,
+        at: datetime | None = None,
         idempotency_key: str | None = None,
         headers: Mapping[str, str] | None = None,
+        retry: RetryPolicy | None = None,
     ) -> Sent: ...
 
     @overload
@@ -431,8 +407,10 @@ class SyncClientBase(ABC):
         *,
         key: str | None = None,
         delay: Duration | None = None,
+        at: datetime | None = None,
         idempotency_key: str | None = None,
         headers: Mapping[str, str] | None = None,
+        retry: RetryPolicy | None = None,
     ) -> Sent: ...
 
     def send(
@@ -443,13 +421,24 @@ class SyncClientBase(ABC):
         *,
         key: str | None = None,
         delay: Duration | None = None,
+        at: datetime | None = None,
         idempotency_key: str | None = None,
         headers: Mapping[str, str] | None = None,
+        retry: RetryPolicy | None = None,
     ) -> Sent:
-        """Invoke a handler, now or after `delay`, and return once that is durable."""
-        exchange, _ = _invoke("send", handler, arg, None, key, delay, idempotency_key, headers)
+        """Invoke a handler, now, after `delay` or `at` a time; return once that is durable.
+
+        Args:
+            at: With its time zone. A time that has passed is now.
+        """
+        exchange, _ = invoking(
+            "send", handler, arg, None, key, delay, idempotency_key, headers, retry, at
+        )
         reply = self._exchange(exchange)
         return Sent(reply.invocation_id, reply.is_new)
+
+    @overload
+    def attach(self, invocation_id: Invocation[T], /) -> T: ...
 
     @overload
     def attach(self, invocation_id: str, /, *, type: type[T]) -> T: ...
@@ -459,8 +448,11 @@ class SyncClientBase(ABC):
 
     def attach(self, invocation_id: str, /, *, type: Any = None) -> Any:
         """Wait for the result of an invocation. Raises as `call`."""
-        reply = self._exchange(Exchange(verb="attach", id=invocation_id))
-        return _value(reply, _result_serde(type))
+        reply = self._exchange(asking("attach", invocation_id))
+        return value_of(reply, result_serde(invocation_id, type))
+
+    @overload
+    def output(self, invocation_id: Invocation[T], /, *, default: T | None = None) -> T | None: ...
 
     @overload
     def output(
@@ -472,16 +464,34 @@ class SyncClientBase(ABC):
 
     def output(self, invocation_id: str, /, *, type: Any = None, default: Any = None) -> Any:
         """Return the result of an invocation, or `default` while it has none. Raises as `call`."""
-        reply = self._exchange(Exchange(verb="output", id=invocation_id))
-        return default if reply.result is None else _value(reply, _result_serde(type))
+        reply = self._exchange(asking("output", invocation_id))
+        return (
+            default if reply.result is None else value_of(reply, result_serde(invocation_id, type))
+        )
 
     def cancel(self, invocation_id: str, /) -> None:
         """Cancel an invocation: `TerminalError` 409 is raised in it where it waits."""
-        self._exchange(Exchange(verb="cancel", id=invocation_id))
+        self._exchange(asking("cancel", invocation_id))
+
+    def signal(
+        self, invocation_id: str, name: str, value: object = None, /, *, type: Any = None
+    ) -> None:
+        """Send a signal to an invocation that has not completed.
+
+        Raises:
+            NotFoundError: HF1004, there is no such invocation.
+            ConflictError: HF0524, it has completed.
+            UsageError: HF0520, no name for a signal.
+        """
+        self._exchange(signalling(invocation_id, name, value, type))
+
+    def reject_signal(self, invocation_id: str, name: str, reason: str, /) -> None:
+        """Send a failure as signal: `TerminalError` where it is awaited. Raises as `signal`."""
+        self._exchange(rejecting_signal(invocation_id, name, reason))
 
     def resolve(self, awakeable_id: str, value: object = None, /, *, type: Any = None) -> None:
         """Complete an awakeable with a value. The first completion wins."""
-        self._exchange(_resolution(awakeable_id, value, type))
+        self._exchange(resolving(awakeable_id, value, type))
 
     def reject(self, awakeable_id: str, reason: str, /) -> None:
         """Complete an awakeable with a failure: `TerminalError` where it is awaited."""

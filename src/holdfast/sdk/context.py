@@ -22,14 +22,16 @@ from holdfast.sdk.serde import return_annotation, serde_for
 from holdfast.sdk.step import Step
 from holdfast.sdk.verb_call import CallVerbs
 from holdfast.sdk.verb_promise import PromiseVerbs
+from holdfast.sdk.verb_signal import SignalVerbs
 from holdfast.sdk.verb_state import StateVerbs
+from holdfast.sdk.verb_workflow import WorkflowVerbs
 
 I = TypeVar("I")  # noqa: E741
 O = TypeVar("O")  # noqa: E741
 T = TypeVar("T")
 
 
-class Context(CallVerbs, PromiseVerbs, StateVerbs):
+class Context(CallVerbs, PromiseVerbs, SignalVerbs, StateVerbs, WorkflowVerbs):
     """The running invocation. Handlers get it as their first argument; see also `current()`."""
 
     __slots__ = ()
@@ -43,7 +45,7 @@ class Context(CallVerbs, PromiseVerbs, StateVerbs):
 
     @property
     def key(self) -> str:
-        """Key of the object.
+        """Key of the object or workflow.
 
         Raises:
             UsageError: HF0506, the service has no keys.
@@ -143,7 +145,7 @@ class Context(CallVerbs, PromiseVerbs, StateVerbs):
 
     def now(self) -> datetime:
         """Return the time of the latest result that was handed over, in UTC: the same on replay."""
-        self._branch("now")
+        self._attempt.read_clock(self._branch("now"))
         return datetime.fromtimestamp(self._attempt.machine.now_ms / 1000, UTC)
 
     @property
@@ -157,6 +159,26 @@ class Context(CallVerbs, PromiseVerbs, StateVerbs):
     def uuid(self) -> uuid.UUID:
         """Return a new version 4 UUID that is the same on replay."""
         return uuid.UUID(int=self.random.getrandbits(128), version=4)
+
+    def patched(self, patch_id: str) -> bool:
+        """Return whether this invocation takes the new way at a place where the program changed.
+
+        True for invocations that had done nothing behind this place when the program changed, and
+        for new ones; False for the others, which then ask for what they asked for before. The first
+        answer for an id is that of the whole invocation. Remove the gate, and the old way with it,
+        when no invocation that went the old way is open.
+
+        Args:
+            patch_id: Names the change. In a loop, put the turn into it if later turns may take the
+                new way in an invocation whose earlier ones took the old one.
+
+        Raises:
+            UsageError: HF0507, the id is empty.
+        """
+        self._branch("patched")
+        if not patch_id:
+            raise UsageError("ctx.patched takes a name for the change", code="HF0507")
+        return self._attempt.machine.sys_patched(patch_id, call_site())
 
     @contextmanager
     def scope(self, label: str) -> Generator[None]:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Coroutine, Generator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from holdfast.domain.message import Failure, Result
+from holdfast.sdk.branch import is_shielded
 from holdfast.sdk.result import error_of
 
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ class DurableFuture(_Base[T]):
         self._decode = decode
         self._is_signal = is_signal
         self._seed = attempt.next_seed()
+        self.is_shielded = is_shielded()
+        """See `machine.Waiter`."""
 
     def __hash__(self) -> int:
         # The same on replay, so that sets of futures iterate alike.
@@ -112,11 +115,21 @@ class DurableFuture(_Base[T]):
 
 
 class CallFuture(DurableFuture[T]):
-    """The result of `ctx.call`."""
+    """The result of `ctx.call`. Cancelling it cancels the called invocation, too."""
 
     child_completion_id: int
     """Of the id of the called invocation."""
     _invocation_id: DurableFuture[str] | None = None
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        """Drop the interest in the result, and cancel the called invocation durably.
+
+        Nothing happens to it when the attempt ends, whether it waits, fails or is done.
+        """
+        if not super().cancel(msg):
+            return False
+        self._attempt.give_up(self._number)
+        return True
 
     @property
     def invocation_id(self) -> DurableFuture[str]:
@@ -133,10 +146,31 @@ class Awakeable(DurableFuture[T]):
     """Stable: the same on every attempt. Give it away freely."""
 
 
+class SignalFuture(DurableFuture[T]):
+    """The next signal of one name."""
+
+    def __init__(self, attempt: Attempt, name: str, decode: Callable[[Any], T]) -> None:
+        super().__init__(attempt, 0, decode)
+        self._name = name
+
+    def release(self) -> None:
+        """Nobody wants it any more: the signal goes to the next one who asks."""
+        self._attempt.machine.forget_named(self._name, self)
+
+
 class DurableTimer:
     """Stands in for `asyncio.TimerHandle`; its callback runs when the durable timer has fired."""
 
-    __slots__ = ("_args", "_attempt", "_callback", "_context", "_is_cancelled", "_number", "_when")
+    __slots__ = (
+        "_args",
+        "_attempt",
+        "_callback",
+        "_context",
+        "_is_cancelled",
+        "_number",
+        "_when",
+        "is_shielded",
+    )
 
     def __init__(
         self,
@@ -153,6 +187,7 @@ class DurableTimer:
         self._args = args
         self._context = context
         self._is_cancelled = False
+        self.is_shielded = is_shielded()
 
     def started(self, completion_id: int) -> None:
         """Wait for this completion."""

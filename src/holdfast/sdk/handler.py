@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
 import re
@@ -12,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, NoReturn, TypeVar
 
 from holdfast.domain.errors import TerminalError, UsageError
 from holdfast.domain.message import Input
-from holdfast.domain.target import DAY_MS, HandlerKind, HandlerManifest
-from holdfast.sdk.retry import Duration, RetryPolicy, milliseconds
+from holdfast.domain.target import HandlerKind, HandlerManifest
+from holdfast.sdk.option import HandlerOptions, duration_ms, inherited, own_options
 from holdfast.sdk.serde import Serde, SerdeError, serde_for
 
 if TYPE_CHECKING:
@@ -28,38 +29,23 @@ _BAD_INPUT_CODE = 400
 _BAD_INPUT = "HF0508"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """Options of a service or a handler. None: that of the service, then the default."""
-
-    retry: RetryPolicy | None = None
-    journal_retention: Duration | None = None
-    idempotency_retention: Duration | None = None
-    inactivity_timeout: Duration | None = None
-    abort_timeout: Duration | None = None
-    private: bool | None = None
-
-    def over(self, defaults: Options) -> Options:
-        """Return these options, with `defaults` where they say nothing."""
-        names = Options.__dataclass_fields__
-        own = {name: getattr(self, name) for name in names}
-        return Options(
-            **{n: getattr(defaults, n) if value is None else value for n, value in own.items()}
-        )
-
-
 @dataclass(eq=False)
 class Handler(Generic[I, O]):
     """A handler of a service. Call it with a context to test it; pass it to `ctx.call`."""
 
-    fn: Callable[..., Awaitable[O]]
+    fn: Callable[..., Any]
     """The function as written."""
     service: str
     """Name of its service."""
     name: str
     kind: HandlerKind
-    options: Options
+    options: HandlerOptions
+    """Its own; those of its service come in with `manifest`."""
     has_input: bool = False
+    is_sync: bool = False
+    """Whether it is no `async def` function, and so runs in a thread with a `SyncContext`."""
+    is_workflow: bool = False
+    """Whether it belongs to a `Workflow`, and so has promises."""
     _serdes: tuple[Serde[Any], Serde[Any]] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -90,9 +76,12 @@ class Handler(Generic[I, O]):
         """Of the result."""
         return self._resolved()[1]
 
-    def __call__(self, ctx: Context, *args: Any) -> Awaitable[O]:
+    def __call__(self, ctx: Any, *args: Any) -> Awaitable[O]:
         """Call the function itself, as a test does: nothing is durable but what `ctx` does."""
-        return self.fn(ctx, *args)
+        if self.is_sync:
+            return asyncio.to_thread(self.fn, ctx, *args)
+        called: Awaitable[O] = self.fn(ctx, *args)
+        return called
 
     def __str__(self) -> str:
         return f"{self.service}/{self.name}"
@@ -114,9 +103,9 @@ class Handler(Generic[I, O]):
                     code=_BAD_INPUT_CODE,
                     metadata={"error_code": _BAD_INPUT},
                 ) from error
-            result = await self.fn(ctx, arg)
+            result = await self._run(ctx, arg)
         else:
-            result = await self.fn(ctx)
+            result = await self._run(ctx)
         try:
             return output.encode(result)
         except SerdeError as error:
@@ -124,14 +113,23 @@ class Handler(Generic[I, O]):
                 f"The result of {self} cannot be recorded: {error.message}", hint=error.hint
             ) from error
 
-    def manifest(self, defaults: Options) -> HandlerManifest:
+    async def _run(self, ctx: Context, *args: Any) -> Any:
+        if not self.is_sync:
+            return await self.fn(ctx, *args)
+        from holdfast.sdk.sync import run_in_thread
+
+        return await run_in_thread(self.fn, ctx, args)
+
+    def manifest(self, defaults: HandlerOptions) -> HandlerManifest:
         """Return what the server needs to know.
 
         Raises:
             UsageError: HF0504, an annotation cannot be resolved or has no JSON.
         """
         input, output = self._resolved()
-        options = self.options.over(defaults)
+        options = inherited(self.options, defaults)
+        retry, timeout = options.get("retry"), options.get("invocation_timeout")
+        documentation = options.get("documentation")
         return HandlerManifest(
             name=self.name,
             kind=self.kind,
@@ -140,18 +138,23 @@ class Handler(Generic[I, O]):
             output_content_type=output.content_type,
             input_schema=input.schema() if self.has_input else None,
             output_schema=output.schema(),
-            documentation=inspect.getdoc(self.fn) or "",
-            retry=None if options.retry is None else options.retry.to_schedule(),
-            journal_retention_ms=_ms(options.journal_retention, DAY_MS),
-            idempotency_retention_ms=_ms(options.idempotency_retention, DAY_MS),
-            inactivity_timeout_ms=_ms(options.inactivity_timeout, 60_000),
-            abort_timeout_ms=_ms(options.abort_timeout, 600_000),
-            is_private=bool(options.private),
+            documentation=documentation or inspect.getdoc(self.fn) or "",
+            retry=None if retry is None else retry.to_schedule(),
+            journal_retention_ms=duration_ms(options.get("journal_retention")),
+            idempotency_retention_ms=duration_ms(options.get("idempotency_retention")),
+            inactivity_timeout_ms=duration_ms(options.get("inactivity_timeout"), 60_000),
+            abort_timeout_ms=duration_ms(options.get("abort_timeout"), 600_000),
+            is_private=bool(options.get("private")),
+            is_state_lazy=bool(options.get("lazy_state")),
+            invocation_timeout_ms=None if timeout is None else duration_ms(timeout),
+            concurrency=options.get("concurrency"),
+            is_concurrency_shared="concurrency" in defaults and "concurrency" not in self.options,
+            metadata=dict(self.options.get("metadata") or {}),
+            own_options=own_options(self.options),
         )
 
     def _check_signature(self) -> bool:
-        if not inspect.iscoroutinefunction(self.fn):
-            self._refuse("it must be an `async def` function")
+        self.is_sync = not inspect.iscoroutinefunction(self.fn)
         parameters = list(inspect.signature(self.fn).parameters.values())
         positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
         for index, parameter in enumerate(parameters):
@@ -164,7 +167,16 @@ class Handler(Generic[I, O]):
                 )
         if not parameters:
             self._refuse("it must take the context as first parameter")
+        self._check_context(parameters[0].annotation)
         return len(parameters) > 1
+
+    def _check_context(self, annotation: object) -> None:
+        name = str(getattr(annotation, "__name__", annotation)).rpartition(".")[2]
+        is_generator = inspect.isgeneratorfunction(self.fn) or inspect.isasyncgenfunction(self.fn)
+        if is_generator or (self.is_sync and name == "Context"):
+            self._refuse("it must be an `async def` function, or take an hf.SyncContext")
+        if not self.is_sync and name == "SyncContext":
+            self._refuse("an `async def` function takes an hf.Context")
 
     def _resolved(self) -> tuple[Serde[Any], Serde[Any]]:
         # Late, so that annotations may name what is defined further down.
@@ -226,11 +238,7 @@ def resolve_target(
         service, name, input = handler.service, handler.name, handler.input
         output = handler.output if annotation is None else serde_for(annotation)
     else:
-        service, _, name = handler.partition("/")
-        if not service or not name or "/" in name:
-            raise UsageError(
-                f"{handler!r} names no handler: expected 'Service/handler'", code="HF0507"
-            )
+        service, name = split_target(handler)
         input = serde_for(type(arg))
         output = serde_for(Any if annotation is None else annotation)
     try:
@@ -242,13 +250,21 @@ def resolve_target(
     return ResolvedTarget(service, name, content, input.content_type, output)
 
 
+def split_target(text: str) -> tuple[str, str]:
+    """Return service and handler of `"Service/handler"`.
+
+    Raises:
+        UsageError: HF0507, no such form.
+    """
+    service, _, name = text.partition("/")
+    if not service or not name or "/" in name:
+        raise UsageError(f"{text!r} names no handler: expected 'Service/handler'", code="HF0507")
+    return service, name
+
+
 def _accepts_nothing(serde: Serde[Any]) -> bool:
     try:
         serde.decode(b"")
     except SerdeError:
         return False
     return True
-
-
-def _ms(duration: Duration | None, default_ms: int) -> int:
-    return default_ms if duration is None else milliseconds(duration, "a timeout or retention")

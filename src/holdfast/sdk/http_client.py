@@ -14,6 +14,7 @@ import contextlib
 import http.client
 import ssl
 import threading
+import time
 from collections.abc import Generator
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -31,7 +32,9 @@ from holdfast.domain.errors import (
     UsageError,
 )
 from holdfast.domain.message import Failure
-from holdfast.sdk.client import ClientBase, Exchange, Reply, SyncClientBase
+from holdfast.domain.retry import RetrySchedule
+from holdfast.sdk.client import ClientBase, SyncClientBase
+from holdfast.sdk.exchange import Exchange, Reply
 
 _HTTP_OK = range(200, 300)
 _HTTP_NOT_FOUND = 404
@@ -109,6 +112,8 @@ class _Routes:
             headers["content-type"] = exchange.content_type
         if exchange.idempotency_key is not None:
             headers["idempotency-key"] = exchange.idempotency_key
+        if exchange.retry is not None:
+            headers["holdfast-retry"] = _retry_header(exchange.retry)
         if self._token is not None:
             headers["authorization"] = f"Bearer {self._token}"
         is_repeatable = method == "GET" or exchange.idempotency_key is not None
@@ -156,14 +161,26 @@ class _Routes:
                 path = "".join(f"/{quote(name, safe='')}" for name in names if name is not None)
                 if exchange.verb == "call":
                     return "POST", path
-                delay = f"?delay={exchange.delay_ms}ms" if exchange.delay_ms else ""
-                return "POST", f"{path}/send{delay}"
+                delay_ms = exchange.delay_ms
+                if exchange.at_ms:
+                    delay_ms = max(0, exchange.at_ms - time.time_ns() // 1_000_000)
+                return "POST", f"{path}/send?delay={delay_ms}ms" if delay_ms else f"{path}/send"
             case "attach" | "output":
                 return "GET", f"/restate/invocation/{quote(exchange.id, safe='')}/{exchange.verb}"
             case "cancel":
                 return "PATCH", f"/invocations/{quote(exchange.id, safe='')}/cancel"
             case "resolve" | "reject":
                 return "POST", f"/restate/awakeables/{quote(exchange.id, safe='')}/{exchange.verb}"
+            case "signal" | "reject_signal":
+                invocation_id, name = quote(exchange.id, safe=""), quote(exchange.name, safe="")
+                path = f"/holdfast/v1/invocations/{invocation_id}/signals/{name}"
+                return "POST", path if exchange.verb == "signal" else f"{path}/reject"
+
+
+def _retry_header(retry: RetrySchedule) -> str:
+    fields: dict[str, object] = {name: getattr(retry, name) for name in retry.__struct_fields__}
+    fields["on_max_attempts"] = retry.on_max_attempts.name.lower()
+    return msgspec.json.encode(fields).decode()
 
 
 def _json_of(body: bytes) -> dict[str, Any]:

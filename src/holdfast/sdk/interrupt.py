@@ -40,8 +40,8 @@ class Aborted(Interrupt):
 class Cancelled(TerminalError):
     """How a cancellation of the invocation is raised where it waits."""
 
-    def __init__(self) -> None:
-        super().__init__("cancelled", code=409)
+    def __init__(self, message: str = "cancelled") -> None:
+        super().__init__(message, code=409)
 
 
 ENDED = "the attempt has ended"

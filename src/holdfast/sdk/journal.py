@@ -16,24 +16,33 @@ from holdfast.domain.message import (
     ClearState,
     Command,
     CompleteAwakeable,
+    CompletePromise,
     FromHandler,
     GetEagerState,
     GetEagerStateKeys,
+    GetInvocationOutput,
     GetLazyState,
     GetLazyStateKeys,
+    GetPromise,
     Input,
     OneWayCall,
     Output,
+    PeekPromise,
+    ProposeRunCompletion,
     Run,
     SendSignal,
     SetState,
     Sleep,
     Value,
 )
+from holdfast.sdk.program_clock import is_reading
 
 C = TypeVar("C", bound=Command)
 
 Types = type[C] | tuple[type[C], ...]
+
+PATCHED = "patched:"
+"""How the keys of `ctx.patched` begin. They are in no branch: an invocation has one answer."""
 
 
 class JournalMismatch(HoldfastError):
@@ -61,6 +70,10 @@ class Journal:
         """Commands not claimed yet, with their index, by key."""
         self._unclaimed: dict[str, int] = {}
         """Number of them, by branch."""
+        self._patches: dict[str, bool] = {}
+        """What `ctx.patched` has answered, by key; what is recorded was True."""
+        self._readings: dict[str, int] = {}
+        """Completion ids of recorded readings of the clock, by key."""
         self._next_completion_id = 1
         self._load(commands)
 
@@ -82,6 +95,14 @@ class Journal:
                 getattr(command, "completion_id", 0),
                 getattr(command, "invocation_id_completion_id", 0),
             )
+            if command.key.startswith(PATCHED):
+                # Not to be claimed: the gate may leave the program before the invocation ends.
+                self._patches[command.key] = True
+                continue
+            if isinstance(command, Run) and is_reading(command.key):
+                # Nor these: whether the clock is read depends on what is known of the time.
+                self._readings[command.key] = command.completion_id
+                continue
             self._recorded[command.key] = (command, index)
             branch = branch_of(command.key)
             self._unclaimed[branch] = self._unclaimed.get(branch, 0) + 1
@@ -109,7 +130,7 @@ class Journal:
     def _compare_call(self, path: str, recorded: Call | OneWayCall, new: Call | OneWayCall) -> None:
         fields = ("service", "handler", "object_key")
         if any(getattr(recorded, field) != getattr(new, field) for field in fields):
-            raise self._mismatch(path, _describe_command(new), recorded)
+            raise self._mismatch(path, describe_command(new), recorded)
         if recorded.parameter != new.parameter:
             self.differences.append(f"{new.key}: another parameter than the recorded one")
 
@@ -120,11 +141,32 @@ class Journal:
         branch = path or "the handler itself"
         return JournalMismatch(
             f"Journal mismatch in {self._invocation_id}, branch: {branch}.\n"
-            f"  recorded:  {_describe_command(recorded)}\n"
+            f"  recorded:  {describe_command(recorded)}\n"
             f"  attempted: {attempted}\n"
             "The handler changed under a running invocation. Give steps and the functions of tasks "
-            "their old names back, or kill this invocation and call the handler again."
+            "their old names back, or resume it on a deployment that can replay it (holdfast inv "
+            "resume ID --deployment latest), or kill it and call the handler again."
         )
+
+    def sys_patched(self, patch_id: str, site: str) -> bool:
+        """Return whether this invocation takes the way that a patch has opened.
+
+        The first answer holds. It is True if nothing recorded is left to claim, which is to say: no
+        earlier attempt has done anything behind this place. It is recorded as a step that is done.
+        """
+        key = f"{PATCHED}{patch_id.replace('/', '|')}#0"
+        is_patched = self._patches.get(key)
+        if is_patched is None:
+            is_patched = self._patches[key] = not self._recorded
+            if is_patched:
+                number = self._allocate()
+                self._emit(Run(number, f"{PATCHED}{patch_id}", key, site))
+                self.outgoing.append(ProposeRunCompletion(number, Value(b"true")))
+        return is_patched
+
+    def unclaimed(self) -> list[Command]:
+        """Return the recorded commands that the program has not asked for, in recorded order."""
+        return [command for command, _ in self._recorded.values()]
 
     def _allocate(self) -> int:
         number = self._next_completion_id
@@ -154,15 +196,20 @@ _KINDS: dict[type, str] = {
     Sleep: "sleep",
     Call: "call",
     OneWayCall: "send",
-    SendSignal: "cancel",
+    SendSignal: "cancel or send_signal",
     Run: "run",
     AttachInvocation: "attach",
+    GetInvocationOutput: "output",
     CompleteAwakeable: "resolve or reject",
+    GetPromise: "promise",
+    PeekPromise: "peek_promise",
+    CompletePromise: "resolve_promise or reject_promise",
     Output: "output",
 }
 
 
-def _describe_command(command: Command) -> str:
+def describe_command(command: Command) -> str:
+    """Return kind, name and place of a command."""
     kind = _KINDS.get(type(command), type(command).__name__)
     match command:
         case Call() | OneWayCall():
@@ -170,10 +217,12 @@ def _describe_command(command: Command) -> str:
             name = f"{command.service}/{key}{command.handler}"
         case GetEagerState() | GetLazyState() | SetState() | ClearState():
             name = command.state_key
-        case AttachInvocation() | SendSignal():
+        case AttachInvocation() | GetInvocationOutput() | SendSignal():
             name = command.target_invocation_id
         case CompleteAwakeable():
             name = command.awakeable_id
+        case GetPromise() | PeekPromise() | CompletePromise():
+            name = command.promise_name
         case _:
             name = command.name
     return _describe(kind, name, command.site)

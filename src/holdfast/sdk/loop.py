@@ -88,7 +88,8 @@ class _Counted:
         return self.handle.cancelled()
 
     def __repr__(self) -> str:
-        return f"<durable {self.handle!r}>"
+        # Not the handle: in debug mode asyncio describes that by its callback, which is this.
+        return f"<durable {self._callback!r}>"
 
 
 class Hooks:
@@ -141,6 +142,8 @@ class Hooks:
         branch = place.get()
         if branch is None or (attempt := branch.attempt) is None or not attempt.is_open:
             return self._time()
+        assert isinstance(branch, Branch)
+        attempt.read_clock(branch)
         return attempt.time_s
 
     def _hooked_call_at(
@@ -171,11 +174,15 @@ class Hooks:
 
     def _hooked_run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:
         future = self._run_in_executor(executor, func, *args)
+        self.count_until_done(future)
+        return future
+
+    def count_until_done(self, future: asyncio.Future[Any]) -> None:
+        """Let the running user code count as busy until a future is done."""
         branch = place.get()
         if branch is not None and (attempt := branch.attempt) is not None and attempt.is_counting:
             attempt.busy += 1
             future.add_done_callback(_Counted(attempt, _nothing, ()).on_done)
-        return future
 
     def _hooked_call_exception_handler(self, context: dict[str, Any]) -> None:
         # What an ended attempt leaves behind, such as a `gather` that nobody awaited, is no news.

@@ -16,6 +16,7 @@ the operation's key:
 When all user code waits, the shell calls `take` and hands exactly one notification on. A
 notification whose operation has not been made yet is held, and is handed over when it is made.
 So the order in which user code sees results is the recorded order, on the first run and on replay.
+Signals of one name are a queue: each goes to the one who has asked longest, or is held.
 
 What is compared with the record: kind and name (both are in the key), and for calls service,
 handler and object key. Parameters are not compared: the recorded ones were sent, and encoders may
@@ -30,6 +31,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 import xxhash
+from msgspec.structs import replace
 
 from holdfast.domain.errors import UsageError
 from holdfast.domain.message import (
@@ -41,17 +43,22 @@ from holdfast.domain.message import (
     ClearAllState,
     ClearState,
     CompleteAwakeable,
+    CompletePromise,
     Completion,
     End,
     Entry,
+    Failure,
     GetEagerState,
     GetEagerStateKeys,
+    GetInvocationOutput,
     GetLazyState,
     GetLazyStateKeys,
+    GetPromise,
     Notification,
     OneWayCall,
     Outcome,
     Output,
+    PeekPromise,
     ProposeRunCompletion,
     Result,
     Run,
@@ -66,11 +73,18 @@ from holdfast.domain.message import (
     Void,
 )
 from holdfast.sdk.journal import Journal, branch_of
+from holdfast.sdk.local_state import LocalState
+from holdfast.sdk.program_clock import Readings
 
 _READS: tuple[type[GetEagerState | GetLazyState], ...] = (GetEagerState, GetLazyState)
 _LISTINGS: tuple[type[GetEagerStateKeys | GetLazyStateKeys], ...] = (
     GetEagerStateKeys,
     GetLazyStateKeys,
+)
+_PROMISES: tuple[type[GetPromise | PeekPromise | CompletePromise], ...] = (
+    GetPromise,
+    PeekPromise,
+    CompletePromise,
 )
 _SIGNAL_SPACE = 2**31
 
@@ -88,6 +102,11 @@ class Waiter(Protocol):
 
     def is_awaited(self) -> bool:
         """Return whether user code waits for it, as opposed to merely holding it."""
+        ...
+
+    @property
+    def is_shielded(self) -> bool:
+        """Whether cancellations of the invocation pass over it."""
         ...
 
 
@@ -115,9 +134,10 @@ class Machine(Journal):
         """Time of the latest notification that was handed over: the program's clock."""
         self.cancel_count = 0
         """Cancellations whose turn has come and that user code has not seen."""
-        self.state: dict[str, bytes | None] = dict(start.state)
-        """What is known of the state; None: known to be absent."""
-        self.is_state_complete = not start.is_state_partial
+        self.cancel_message = ""
+        """Why, of the latest one."""
+        self.state = LocalState(start)
+        self._clock = Readings(self._readings, entries)
 
         self._notifications: deque[Notification] = deque(
             e for e in entries if isinstance(e, Completion | Signal)
@@ -129,10 +149,15 @@ class Machine(Journal):
         self._signals_waiting: dict[int, Waiter] = {}
         self._signals_held: dict[int, Result] = {}
         self._signal_keys: dict[int, str] = {}
+        self._named_waiting: dict[str, list[Waiter]] = {}
+        """By name of the signal, in the order in which they were made. No list is empty."""
+        self._named_held: dict[str, deque[Result]] = {}
         self._wake_at_ms: dict[int, int] = {}
         self._calls: dict[int, tuple[int, str]] = {}
         """Calls without outcome, by completion id: completion id of the child's id, and key."""
         self._child_ids: dict[int, str] = {}
+        self.given_up: dict[int, tuple[int, str]] = {}
+        """Calls whose result user code gave up and that were not told; values as in `_calls`."""
 
     # -- facts ------------------------------------------------------------------------------------
 
@@ -165,12 +190,15 @@ class Machine(Journal):
         notification = self._notifications.popleft()
         if self.replay_left:
             self.replay_left -= 1
+        self._clock.on_turn(notification)
         if notification.at_ms > self.now_ms:
             self.now_ms = notification.at_ms
         if isinstance(notification, Completion):
             return self._take_completion(notification)
         if notification.index == SIGNAL_CANCEL:
             self.cancel_count += 1
+            why = notification.result
+            self.cancel_message = why.message if isinstance(why, Failure) else "cancelled"
             return None
         return self._take_signal(notification)
 
@@ -192,12 +220,21 @@ class Machine(Journal):
 
     def _take_signal(self, signal: Signal) -> Arrival | None:
         if signal.index is None:
-            return None
+            return self._take_named(signal.name or "", signal.result)
         waiter = self._signals_waiting.pop(signal.index, None)
         if waiter is None:
             self._signals_held.setdefault(signal.index, signal.result)
             return None
         return Arrival(waiter, signal.result)
+
+    def _take_named(self, name: str, result: Result) -> Arrival | None:
+        waiters = self._named_waiting.get(name)
+        if waiters is None:
+            self._named_held.setdefault(name, deque()).append(result)
+            return None
+        waiter = waiters[0]
+        self.forget_named(name, waiter)
+        return Arrival(waiter, result)
 
     def expect(self, completion_id: int, waiter: Waiter) -> None:
         """Register who waits for a completion. Hands over at once what is held."""
@@ -215,6 +252,14 @@ class Machine(Journal):
         else:
             waiter.on_result(result)
 
+    def expect_named(self, name: str, waiter: Waiter) -> None:
+        """Register who waits for the next signal of a name. Hands over at once what is held."""
+        held = self._named_held.get(name)
+        if held:
+            waiter.on_result(held.popleft())
+        else:
+            self._named_waiting.setdefault(name, []).append(waiter)
+
     def forget(self, completion_id: int) -> None:
         """Nobody waits for this completion any more."""
         self._waiting.pop(completion_id, None)
@@ -223,17 +268,54 @@ class Machine(Journal):
         """Nobody waits for this signal any more."""
         self._signals_waiting.pop(index, None)
 
+    def forget_named(self, name: str, waiter: Waiter) -> None:
+        """This one does not wait for a signal of this name any more."""
+        left = [other for other in self._named_waiting.pop(name, ()) if other is not waiter]
+        if left:
+            self._named_waiting[name] = left
+
     def awaited(self) -> list[Waiter]:
-        """Return what user code waits for, oldest operation first."""
-        waiters = [*self._waiting.values(), *self._signals_waiting.values()]
-        return [waiter for waiter in waiters if waiter.is_awaited()]
+        """Return what user code waits for, oldest operation of each kind first."""
+        return [waiter for waiter in self._waiters() if waiter.is_awaited()]
 
     def drop_all(self) -> list[Waiter]:
         """Forget everything that is waited for, and return it."""
-        waiters = [*self._waiting.values(), *self._signals_waiting.values()]
+        waiters = self._waiters()
         self._waiting.clear()
         self._signals_waiting.clear()
+        self._named_waiting.clear()
         return waiters
+
+    def _waiters(self) -> list[Waiter]:
+        named = (waiter for waiters in self._named_waiting.values() for waiter in waiters)
+        return [*self._waiting.values(), *self._signals_waiting.values(), *named]
+
+    # -- the clock --------------------------------------------------------------------------------
+
+    def sys_now(self, key: str, at_ms: int) -> int:
+        """Read the program's clock where the server does not say when things were recorded.
+
+        Args:
+            key: Of kind `now`.
+            at_ms: Wall clock.
+
+        Returns:
+            Milliseconds since the epoch; never less than before.
+        """
+        read_ms = self._clock.recorded_ms(key)
+        number = self._clock.begun(key)
+        if read_ms is None:
+            if number is None:
+                if not self._clock.is_stale:
+                    return self.now_ms
+                number = self._allocate()
+                self._clock.begin(key, number)
+                self._emit(Run(number, "now", key, ""))
+            read_ms = max(at_ms, self.now_ms)
+            self.sys_propose(number, Value(b"%d" % read_ms))
+        self._clock.is_stale = False
+        self.now_ms = max(self.now_ms, read_ms)
+        return self.now_ms
 
     # -- operations: all return what is needed to wait --------------------------------------------
 
@@ -277,7 +359,7 @@ class Machine(Journal):
             call = Call(
                 command.service, command.handler, command.parameter, command.object_key,
                 command.headers, command.idempotency_key, child, number,
-                command.name, command.key, command.site,
+                command.name, command.key, command.site, command.retry,
             )  # fmt: skip
             self._emit(call)
         if call.completion_id not in self._held:
@@ -295,7 +377,7 @@ class Machine(Journal):
         send = OneWayCall(
             command.service, command.handler, command.parameter, command.object_key,
             command.headers, command.idempotency_key, command.invoke_at_ms, number,
-            command.name, command.key, command.site,
+            command.name, command.key, command.site, command.retry,
         )  # fmt: skip
         self._emit(send)
         return number
@@ -309,23 +391,38 @@ class Machine(Journal):
         self._emit(AttachInvocation(invocation_id, number, "", key, site))
         return number
 
-    def sys_get(self, path: str, key: str, name: str, site: str) -> Void | Value | int:
-        """A state read. Returns the value, or the completion id to wait for."""
+    def sys_peek(self, path: str, key: str, invocation_id: str, site: str) -> int:
+        """Ask for the outcome of another invocation. Returns the completion id."""
+        found = self._claim(path, key, "output", invocation_id, site, GetInvocationOutput)
+        if found is not None:
+            return found[0].completion_id
+        number = self._allocate()
+        self._emit(GetInvocationOutput(invocation_id, number, "", key, site))
+        return number
+
+    def sys_get(
+        self, path: str, key: str, name: str, site: str, at_ms: int = 0
+    ) -> Void | Value | int:
+        """A state read. Returns the value, or the completion id to wait for.
+
+        Args:
+            at_ms: The worker's time: entries that have expired by then do not exist.
+        """
         found = self._claim(path, key, "get", name, site, _READS)
         if found is not None:
             command = found[0]
             return command.result if isinstance(command, GetEagerState) else command.completion_id
         # An eager read uses up an id, though it never shows: the protocol's rule.
         number = self._allocate()
-        if self.is_state_complete or name in self.state:
-            content = self.state.get(name)
+        if self.state.is_known(name):
+            content = self.state.get(name, max(at_ms, self.now_ms))
             result = Void() if content is None else Value(content)
             self._emit(GetEagerState(name, result, "", key, site))
             return result
         self._emit(GetLazyState(name, number, "", key, site))
         return number
 
-    def sys_keys(self, path: str, key: str, site: str) -> StateKeys | int:
+    def sys_keys(self, path: str, key: str, site: str, at_ms: int = 0) -> StateKeys | int:
         """A listing of state names. Returns it, or the completion id to wait for."""
         found = self._claim(path, key, "keys", "", site, _LISTINGS)
         if found is not None:
@@ -334,31 +431,32 @@ class Machine(Journal):
                 return StateKeys(command.keys)
             return command.completion_id
         number = self._allocate()
-        if self.is_state_complete:
-            names = tuple(sorted(name for name, value in self.state.items() if value is not None))
+        if self.state.is_complete:
+            names = self.state.names(max(at_ms, self.now_ms))
             self._emit(GetEagerStateKeys(names, "", key, site))
             return StateKeys(names)
         self._emit(GetLazyStateKeys(number, "", key, site))
         return number
 
-    def sys_set(self, path: str, key: str, name: str, content: bytes, site: str) -> None:
+    def sys_set(
+        self, path: str, key: str, name: str, content: bytes, site: str, expires_at_ms: int = 0
+    ) -> None:
         """A state write. Recorded writes are in `Start.state` already."""
         if self._claim(path, key, "set", name, site, SetState) is None:
-            self._emit(SetState(name, Value(content), "", key, site))
-            self.state[name] = content
+            self._emit(SetState(name, Value(content), "", key, site, expires_at_ms))
+            self.state.put(name, content, expires_at_ms)
 
     def sys_clear(self, path: str, key: str, name: str, site: str) -> None:
         """Remove one state entry."""
         if self._claim(path, key, "clear", name, site, ClearState) is None:
             self._emit(ClearState(name, "", key, site))
-            self.state[name] = None
+            self.state.remove(name)
 
     def sys_clear_all(self, path: str, key: str, site: str) -> None:
         """Remove all state."""
         if self._claim(path, key, "clear_all", "", site, ClearAllState) is None:
             self._emit(ClearAllState("", key, site))
             self.state.clear()
-            self.is_state_complete = True
 
     def sys_awakeable(self, key: str) -> int:
         """A promise for the outside. Returns its signal index: a function of the key.
@@ -387,8 +485,43 @@ class Machine(Journal):
 
     def sys_cancel(self, path: str, key: str, invocation_id: str, site: str) -> None:
         """Cancel another invocation."""
+        self._cancel(path, key, invocation_id, site, is_passed_on=False)
+
+    def _cancel(
+        self, path: str, key: str, invocation_id: str, site: str, *, is_passed_on: bool
+    ) -> None:
         if self._claim(path, key, "cancel", invocation_id, site, SendSignal) is None:
-            self._emit(SendSignal(invocation_id, Void(), SIGNAL_CANCEL, None, "", key, site))
+            self._emit(
+                SendSignal(
+                    invocation_id, Void(), SIGNAL_CANCEL, None, "", key, site, is_passed_on
+                )
+            )
+
+    def sys_signal(
+        self, path: str, key: str, invocation_id: str, name: str, result: Outcome, site: str
+    ) -> None:
+        """Send a named signal to another invocation."""
+        kind = "send_signal" if isinstance(result, Value) else "reject_signal"
+        if self._claim(path, key, kind, f"{invocation_id} {name}", site, SendSignal) is None:
+            self._emit(SendSignal(invocation_id, result, None, name, "", key, site))
+
+    def give_up(self, completion_id: int) -> None:
+        """User code does not want the result of a call any more: `sys_tell_given_up` cancels it."""
+        call = self._calls.pop(completion_id, None)
+        if call is not None:
+            self.given_up[completion_id] = call
+
+    def sys_tell_given_up(self) -> None:
+        """Cancel the invocations whose result was given up, as far as their ids are known.
+
+        Call only when all user code waits, or has ended with an outcome: what an attempt gives up
+        while it fails, the next attempt may want.
+        """
+        for number, (child, call_key) in list(self.given_up.items()):
+            if child in self._child_ids:
+                del self.given_up[number]
+                child_id = self._child_ids[child]
+                self._cancel(call_key, f"{call_key}/cancel#0", child_id, "", is_passed_on=True)
 
     def can_pass_cancel_on(self) -> bool:
         """Return whether the ids of all invocations that we wait for are known."""
@@ -400,7 +533,20 @@ class Machine(Journal):
         calls, self._calls = self._calls, {}
         for child, call_key in calls.values():
             name = call_key.replace("/", "|")
-            self.sys_cancel(path, f"{path}/cancel:{name}#0", self._child_ids[child], "")
+            child_id = self._child_ids[child]
+            self._cancel(path, f"{path}/cancel:{name}#0", child_id, "", is_passed_on=True)
+
+    def sys_promise(
+        self, path: str, kind: str, command: GetPromise | PeekPromise | CompletePromise
+    ) -> int:
+        """An operation on a promise of the workflow key. Returns the completion id."""
+        name, site = command.promise_name, command.site
+        found = self._claim(path, command.key, kind, name, site, _PROMISES)
+        if found is not None:
+            return found[0].completion_id
+        number = self._allocate()
+        self._emit(replace(command, completion_id=number))
+        return number
 
     # -- endings ----------------------------------------------------------------------------------
 
@@ -423,6 +569,16 @@ class Machine(Journal):
         """Return what any one of would let user code go on; cancellation always does."""
         completions = {n for n, waiter in self._waiting.items() if waiter.is_awaited()}
         signals = {n for n, waiter in self._signals_waiting.items() if waiter.is_awaited()}
+        names = {
+            name
+            for name, waiters in self._named_waiting.items()
+            if any(waiter.is_awaited() for waiter in waiters)
+        }
         if self.cancel_count:
             completions |= {c for c, _ in self._calls.values() if c not in self._child_ids}
-        return Suspension(tuple(sorted(completions)), tuple(sorted({SIGNAL_CANCEL} | signals)))
+        completions |= {c for c, _ in self.given_up.values() if c not in self._child_ids}
+        return Suspension(
+            tuple(sorted(completions)),
+            tuple(sorted({SIGNAL_CANCEL} | signals)),
+            tuple(sorted(names)),
+        )

@@ -11,6 +11,8 @@ from holdfast.sdk.serde import Serde
 
 T = TypeVar("T")
 
+_CODE_DEFAULT = 500
+
 
 def decoder(serde: Serde[T]) -> Callable[[Any], T]:
     """Read values; none is read as no bytes."""
@@ -21,11 +23,11 @@ def decoder(serde: Serde[T]) -> Callable[[Any], T]:
     return decode
 
 
-def optional(serde: Serde[T]) -> Callable[[Any], T | None]:
-    """Read values; none is None."""
+def optional(serde: Serde[T], default: T | None = None) -> Callable[[Any], T | None]:
+    """Read values; none is `default`."""
 
     def decode(result: Result) -> T | None:
-        return serde.decode(result.content) if isinstance(result, Value) else None
+        return serde.decode(result.content) if isinstance(result, Value) else default
 
     return decode
 
@@ -60,5 +62,15 @@ def failure_of(error: Any) -> Failure | None:
         failures = [failure_of(inner) for inner in error.exceptions]
         return None if None in failures else failures[0]
     if isinstance(error, TerminalError):
-        return Failure(error.code, error.message, error.metadata or None)
+        return _recordable(error)
     return None
+
+
+def _recordable(error: TerminalError) -> Failure:
+    # Subclasses may have set anything, or nothing; what is recorded must be readable.
+    code: object = error.code
+    if not isinstance(code, int) or not 100 <= code <= 999:
+        code = _CODE_DEFAULT
+    given: dict[object, object] = getattr(error, "metadata", None) or {}
+    metadata = {str(name): str(text) for name, text in given.items()}
+    return Failure(int(code), str(error.message), metadata or None)

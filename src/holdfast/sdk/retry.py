@@ -34,12 +34,13 @@ def milliseconds(duration: Duration, what: str) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
-    """Exponential backoff for failed attempts of a service, a handler or a step.
+    """Exponential backoff for failed attempts of a service, a handler, a call or a step.
 
-    On a service or handler the server counts all failed attempts. On a step, its own failures are
-    counted, and other steps are not affected.
+    On a service or handler the server counts all failed attempts of an invocation. On a call or
+    send it replaces the policy of the handler for that one invocation. On a step, its own failures
+    are counted, and other steps are not affected.
 
-    What happens when a step has used up its attempts is up to `on_max_attempts`:
+    What happens when a step has used up its attempts or its time is up to `on_max_attempts`:
 
     - None: the step raises `TerminalError` at its await, where the handler may catch it.
     - "pause": the invocation pauses until a person resumes it. The handler sees nothing of it.
@@ -55,6 +56,9 @@ class RetryPolicy:
     """No wait is longer."""
     max_attempts: int | None = 70
     """Total number of attempts, the first included; None means without limit."""
+    max_duration: Duration | None = None
+    """No attempt starts later than this after the first failure; None means without limit. What
+    happens then is what happens after the last attempt."""
     on_max_attempts: Literal["pause", "kill"] | None = None
     """What happens after the last: pause the invocation, or end it with the failure at once.
     None: a handler pauses; a step raises `TerminalError` at its await, where it may be caught."""
@@ -62,6 +66,8 @@ class RetryPolicy:
     def __post_init__(self) -> None:
         milliseconds(self.initial_interval, "initial_interval")
         milliseconds(self.max_interval, "max_interval")
+        if self.max_duration is not None:
+            milliseconds(self.max_duration, "max_duration")
         if not self.factor >= 1:
             raise UsageError(f"factor must be 1 or more, not {self.factor!r}", code="HF0507")
         if self.max_attempts is not None and self.max_attempts < 1:
@@ -83,4 +89,9 @@ class RetryPolicy:
             max_interval_ms=milliseconds(self.max_interval, "max_interval"),
             max_attempts=self.max_attempts,
             on_max_attempts=OnMaxAttempts.KILL if is_kill else OnMaxAttempts.PAUSE,
+            max_duration_ms=(
+                None
+                if self.max_duration is None
+                else milliseconds(self.max_duration, "max_duration")
+            ),
         )

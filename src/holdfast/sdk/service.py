@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, Unpack, overload
 
 from holdfast.domain.errors import UsageError
 from holdfast.domain.target import HandlerKind, ServiceKind, ServiceManifest
-from holdfast.sdk.handler import Handler, Options
-from holdfast.sdk.retry import Duration, RetryPolicy
+from holdfast.sdk.handler import Handler
+from holdfast.sdk.option import HandlerOptions, checked_options
 
 if TYPE_CHECKING:
     from holdfast.sdk.context import Context
+    from holdfast.sdk.sync import SyncContext
 
 I = TypeVar("I")  # noqa: E741
 O = TypeVar("O")  # noqa: E741
@@ -20,42 +21,37 @@ O = TypeVar("O")  # noqa: E741
 _SERVICE_NAME = re.compile(r"([a-zA-Z]|_[a-zA-Z0-9])[a-zA-Z0-9._-]*")
 
 
-class _Decorator(Protocol):
+class HandlerDecorator(Protocol):
+    """Makes a function a handler."""
+
     @overload
     def __call__(self, fn: Callable[[Context], Awaitable[O]], /) -> Handler[None, O]: ...
 
     @overload
     def __call__(self, fn: Callable[[Context, I], Awaitable[O]], /) -> Handler[I, O]: ...
 
+    @overload
+    def __call__(self, fn: Callable[[SyncContext], O], /) -> Handler[None, O]: ...
 
-class _Definition:
-    """What services and objects have in common.
+    @overload
+    def __call__(self, fn: Callable[[SyncContext, I], O], /) -> Handler[I, O]: ...
+
+
+class Definition:
+    """What services, objects and workflows have in common.
 
     Args:
         name: A letter, then letters, digits, `.`, `_`, `-`. Part of addresses and journals.
-        retry: For failed attempts of all handlers, unless a handler has its own.
-        journal_retention: How long the journal of a completed invocation is kept.
-        idempotency_retention: How long an idempotency key is remembered.
-        inactivity_timeout: After this time without progress, a waiting attempt suspends.
-        abort_timeout: After this time, an attempt that should suspend and does not is cut.
-        private: Only other handlers may call it, not the ingress.
-        documentation: Markdown, for UIs.
+        options: For all its handlers, unless a handler has its own. See `HandlerOptions`.
+
+    Raises:
+        UsageError: HF0504, a bad name; HF0530, a bad option.
     """
 
     _kind: ServiceKind
+    _option_type: type[HandlerOptions] = HandlerOptions
 
-    def __init__(
-        self,
-        name: str,
-        *,
-        retry: RetryPolicy | None = None,
-        journal_retention: Duration | None = None,
-        idempotency_retention: Duration | None = None,
-        inactivity_timeout: Duration | None = None,
-        abort_timeout: Duration | None = None,
-        private: bool = False,
-        documentation: str = "",
-    ) -> None:
+    def __init__(self, name: str, **options: Unpack[HandlerOptions]) -> None:
         is_reserved = name.lower() == "openapi" or name.lower().startswith("restate")
         if not _SERVICE_NAME.fullmatch(name) or is_reserved:
             raise UsageError(
@@ -66,15 +62,7 @@ class _Definition:
         self.name = name
         self.handlers: dict[str, Handler[Any, Any]] = {}
         """By name."""
-        self._documentation = documentation
-        self._options = Options(
-            retry=retry,
-            journal_retention=journal_retention,
-            idempotency_retention=idempotency_retention,
-            inactivity_timeout=inactivity_timeout,
-            abort_timeout=abort_timeout,
-            private=private,
-        )
+        self._options = checked_options(name, options, self._option_type)
 
     def manifest(self) -> ServiceManifest:
         """Return what the server needs to know.
@@ -87,7 +75,8 @@ class _Definition:
             name=self.name,
             kind=self._kind,
             handlers=handlers,
-            documentation=self._documentation,
+            documentation=self._options.get("documentation") or "",
+            metadata=dict(self._options.get("metadata") or {}),
         )
 
     def __repr__(self) -> str:
@@ -96,13 +85,15 @@ class _Definition:
     def _decorate(
         self,
         kind: HandlerKind,
-        fn: Callable[..., Awaitable[Any]] | None,
+        fn: Callable[..., Any] | None,
         name: str | None,
-        options: Options,
+        options: HandlerOptions,
     ) -> Any:
-        def decorate(fn: Callable[..., Awaitable[Any]]) -> Handler[Any, Any]:
+        def decorate(fn: Callable[..., Any]) -> Handler[Any, Any]:
             own_name: str = getattr(fn, "__name__", "")
-            handler: Handler[Any, Any] = Handler(fn, self.name, name or own_name, kind, options)
+            checked = checked_options(f"{self.name}/{name or own_name}", options)
+            handler: Handler[Any, Any] = Handler(fn, self.name, name or own_name, kind, checked)
+            handler.is_workflow = self._kind is ServiceKind.WORKFLOW
             if handler.name in self.handlers:
                 raise UsageError(f"{handler} is defined twice", code="HF0504")
             self.handlers[handler.name] = handler
@@ -111,7 +102,7 @@ class _Definition:
         return decorate if fn is None else decorate(fn)
 
 
-class Service(_Definition):
+class Service(Definition):
     """Handlers without a key: any number of invocations run at once."""
 
     _kind = ServiceKind.SERVICE
@@ -123,37 +114,35 @@ class Service(_Definition):
     def handler(self, fn: Callable[[Context, I], Awaitable[O]], /) -> Handler[I, O]: ...
 
     @overload
+    def handler(self, fn: Callable[[SyncContext], O], /) -> Handler[None, O]: ...
+
+    @overload
+    def handler(self, fn: Callable[[SyncContext, I], O], /) -> Handler[I, O]: ...
+
+    @overload
     def handler(
-        self,
-        fn: None = None,
-        /,
-        *,
-        name: str | None = None,
-        retry: RetryPolicy | None = None,
-        journal_retention: Duration | None = None,
-        idempotency_retention: Duration | None = None,
-        inactivity_timeout: Duration | None = None,
-        abort_timeout: Duration | None = None,
-        private: bool | None = None,
-    ) -> _Decorator: ...
+        self, fn: None = None, /, *, name: str | None = None, **options: Unpack[HandlerOptions]
+    ) -> HandlerDecorator: ...
 
     def handler(
         self,
-        fn: Callable[..., Awaitable[Any]] | None = None,
+        fn: Callable[..., Any] | None = None,
         /,
         *,
         name: str | None = None,
-        **options: Any,
+        **options: Unpack[HandlerOptions],
     ) -> Any:
         """Make `async def function(ctx)` or `(ctx, arg)` a handler. Options as for the service.
+
+        A function that is not `async def` runs in a thread and gets a `SyncContext`.
 
         Raises:
             UsageError: HF0504, the function cannot be a handler; says which parameter.
         """
-        return self._decorate(HandlerKind.PLAIN, fn, name, Options(**options))
+        return self._decorate(HandlerKind.PLAIN, fn, name, options)
 
 
-class VirtualObject(_Definition):
+class VirtualObject(Definition):
     """Handlers with a key and state: per key, one exclusive invocation at a time."""
 
     _kind = ServiceKind.VIRTUAL_OBJECT
@@ -165,34 +154,30 @@ class VirtualObject(_Definition):
     def handler(self, fn: Callable[[Context, I], Awaitable[O]], /) -> Handler[I, O]: ...
 
     @overload
+    def handler(self, fn: Callable[[SyncContext], O], /) -> Handler[None, O]: ...
+
+    @overload
+    def handler(self, fn: Callable[[SyncContext, I], O], /) -> Handler[I, O]: ...
+
+    @overload
     def handler(
-        self,
-        fn: None = None,
-        /,
-        *,
-        name: str | None = None,
-        retry: RetryPolicy | None = None,
-        journal_retention: Duration | None = None,
-        idempotency_retention: Duration | None = None,
-        inactivity_timeout: Duration | None = None,
-        abort_timeout: Duration | None = None,
-        private: bool | None = None,
-    ) -> _Decorator: ...
+        self, fn: None = None, /, *, name: str | None = None, **options: Unpack[HandlerOptions]
+    ) -> HandlerDecorator: ...
 
     def handler(
         self,
-        fn: Callable[..., Awaitable[Any]] | None = None,
+        fn: Callable[..., Any] | None = None,
         /,
         *,
         name: str | None = None,
-        **options: Any,
+        **options: Unpack[HandlerOptions],
     ) -> Any:
         """Make a function an exclusive handler: one at a time per key; it may write state.
 
         Raises:
             UsageError: HF0504, the function cannot be a handler; says which parameter.
         """
-        return self._decorate(HandlerKind.EXCLUSIVE, fn, name, Options(**options))
+        return self._decorate(HandlerKind.EXCLUSIVE, fn, name, options)
 
     @overload
     def shared(self, fn: Callable[[Context], Awaitable[O]], /) -> Handler[None, O]: ...
@@ -201,31 +186,27 @@ class VirtualObject(_Definition):
     def shared(self, fn: Callable[[Context, I], Awaitable[O]], /) -> Handler[I, O]: ...
 
     @overload
+    def shared(self, fn: Callable[[SyncContext], O], /) -> Handler[None, O]: ...
+
+    @overload
+    def shared(self, fn: Callable[[SyncContext, I], O], /) -> Handler[I, O]: ...
+
+    @overload
     def shared(
-        self,
-        fn: None = None,
-        /,
-        *,
-        name: str | None = None,
-        retry: RetryPolicy | None = None,
-        journal_retention: Duration | None = None,
-        idempotency_retention: Duration | None = None,
-        inactivity_timeout: Duration | None = None,
-        abort_timeout: Duration | None = None,
-        private: bool | None = None,
-    ) -> _Decorator: ...
+        self, fn: None = None, /, *, name: str | None = None, **options: Unpack[HandlerOptions]
+    ) -> HandlerDecorator: ...
 
     def shared(
         self,
-        fn: Callable[..., Awaitable[Any]] | None = None,
+        fn: Callable[..., Any] | None = None,
         /,
         *,
         name: str | None = None,
-        **options: Any,
+        **options: Unpack[HandlerOptions],
     ) -> Any:
         """Make a function a shared handler: any number at once per key; it only reads state.
 
         Raises:
             UsageError: HF0504, the function cannot be a handler; says which parameter.
         """
-        return self._decorate(HandlerKind.SHARED, fn, name, Options(**options))
+        return self._decorate(HandlerKind.SHARED, fn, name, options)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, TypeVar, overload
 
 from holdfast.domain.message import Call, OneWayCall
+from holdfast.domain.retry import RetrySchedule
 from holdfast.sdk.branch import call_site
+from holdfast.sdk.foreign import refuse_extension
 from holdfast.sdk.future import DONE, CallFuture, Done, DurableFuture
 from holdfast.sdk.handler import Handler, resolve_target
+from holdfast.sdk.invocation import Invocation, result_serde
 from holdfast.sdk.journal import JournalMismatch
-from holdfast.sdk.result import decoder
-from holdfast.sdk.retry import Duration, milliseconds
-from holdfast.sdk.serde import serde_for
+from holdfast.sdk.moment import start_ms
+from holdfast.sdk.result import decoder, optional
+from holdfast.sdk.retry import Duration, RetryPolicy
 from holdfast.sdk.verb import Verbs
 
 I = TypeVar("I")  # noqa: E741
@@ -34,6 +38,7 @@ class CallVerbs(Verbs):
         key: str | None = None,
         idempotency_key: str | None = None,
         headers: Mapping[str, str] | None = None,
+        retry: RetryPolicy | None = None,
     ) -> CallFuture[O]: ...
 
     @overload
@@ -46,6 +51,7 @@ class CallVerbs(Verbs):
         key: str | None = None,
         idempotency_key: str | None = None,
         headers: Mapping[str, str] | None = None,
+        retry: RetryPolicy | None = None,
     ) -> CallFuture[O]: ...
 
     @overload
@@ -59,6 +65,7 @@ class CallVerbs(Verbs):
         key: str | None = None,
         idempotency_key: str | None = None,
         headers: Mapping[str, str] | None = None,
+        retry: RetryPolicy | None = None,
     ) -> CallFuture[T]: ...
 
     @overload
@@ -72,6 +79,7 @@ class CallVerbs(Verbs):
         key: str | None = None,
         idempotency_key: str | None = None,
         headers: Mapping[str, str] | None = None,
+        retry: RetryPolicy | None = None,
     ) -> CallFuture[Any]: ...
 
     def call(
@@ -84,19 +92,22 @@ class CallVerbs(Verbs):
         key: str | None = None,
         idempotency_key: str | None = None,
         headers: Mapping[str, str] | None = None,
+        retry: RetryPolicy | None = None,
     ) -> CallFuture[Any]:
         """Invoke a handler durably; await the result.
 
-        Cancelling the future does not cancel the other invocation: see `cancel`. When this
-        invocation is cancelled, those it waits for are told first; they end in their own time.
+        Cancelling the future, as a timeout or `hf.race` does, cancels the called invocation, too.
+        So does a cancellation of this one: those it waits for are told first. All end in their own
+        time.
 
         Args:
             handler: The handler, or `"Service/handler"`.
             arg: Its argument.
             type: Of the result, where `handler` is a string.
-            key: Of the object; required for handlers of a `VirtualObject`, and only there.
+            key: Of the object or workflow; required for their handlers, and only there.
             idempotency_key: Equal keys make equal invocations the same one.
             headers: Seen by the handler as `ctx.headers`.
+            retry: For failed attempts of that invocation, instead of its handler's policy.
 
         Raises:
             TerminalError: At the await: the outcome of the other invocation.
@@ -115,6 +126,7 @@ class CallVerbs(Verbs):
             "",
             branch.key("call", f"{target.service}.{target.handler}"),
             call_site(),
+            self._schedule("call", retry),
         )
         try:
             command = self._attempt.machine.sys_call(branch.path, template)
@@ -135,8 +147,10 @@ class CallVerbs(Verbs):
         *,
         key: str | None = None,
         delay: Duration | None = None,
+        at: datetime | None = None,
         idempotency_key: str | None = None,
         headers: Mapping[str, str] | None = None,
+        retry: RetryPolicy | None = None,
     ) -> DurableFuture[str]: ...
 
     @overload
@@ -148,8 +162,10 @@ class CallVerbs(Verbs):
         *,
         key: str | None = None,
         delay: Duration | None = None,
+        at: datetime | None = None,
         idempotency_key: str | None = None,
         headers: Mapping[str, str] | None = None,
+        retry: RetryPolicy | None = None,
     ) -> DurableFuture[str]: ...
 
     @overload
@@ -161,8 +177,10 @@ class CallVerbs(Verbs):
         *,
         key: str | None = None,
         delay: Duration | None = None,
+        at: datetime | None = None,
         idempotency_key: str | None = None,
         headers: Mapping[str, str] | None = None,
+        retry: RetryPolicy | None = None,
     ) -> DurableFuture[str]: ...
 
     def send(
@@ -173,17 +191,24 @@ class CallVerbs(Verbs):
         *,
         key: str | None = None,
         delay: Duration | None = None,
+        at: datetime | None = None,
         idempotency_key: str | None = None,
         headers: Mapping[str, str] | None = None,
+        retry: RetryPolicy | None = None,
     ) -> DurableFuture[str]:
-        """Invoke a handler durably, now or after `delay`, and do not wait for its result.
+        """Invoke a handler durably, now, after `delay` or `at` a time, and do not wait for it.
 
-        Await what is returned only if you need the id of the new invocation. Other arguments as
-        for `call`.
+        Await what is returned only if you need the id of the new invocation. Those that one handler
+        sends to one key start in the order in which it sent them. Other arguments as for `call`.
+
+        Args:
+            at: With its time zone. A time that has passed is now.
+
+        Raises:
+            UsageError: HF0531, a time without zone, or both `delay` and `at`.
         """
         branch = self._branch("send")
         target = resolve_target(handler, key, arg, None)
-        delay_ms = 0 if delay is None else milliseconds(delay, "delay")
         command = OneWayCall(
             target.service,
             target.handler,
@@ -191,11 +216,12 @@ class CallVerbs(Verbs):
             key,
             _header_pairs(headers),
             idempotency_key,
-            self._attempt.host.now_ms() + delay_ms if delay_ms else 0,
+            start_ms(delay, at, self._attempt.host.now_ms()),
             0,
             "",
             branch.key("send", f"{target.service}.{target.handler}"),
             call_site(),
+            self._schedule("send", retry),
         )
         try:
             number = self._attempt.machine.sys_send(branch.path, command)
@@ -206,9 +232,13 @@ class CallVerbs(Verbs):
     def cancel(self, invocation_id: str) -> Done:
         """Cancel another invocation: `TerminalError` 409 is raised in it where it waits."""
         branch = self._branch("cancel")
-        key = branch.key("cancel", invocation_id)
-        self._act(self._attempt.machine.sys_cancel, branch.path, key, invocation_id, call_site())
+        target = str(invocation_id)
+        key = branch.key("cancel", target)
+        self._act(self._attempt.machine.sys_cancel, branch.path, key, target, call_site())
         return DONE
+
+    @overload
+    def attach(self, invocation_id: Invocation[T], /) -> DurableFuture[T]: ...
 
     @overload
     def attach(self, invocation_id: str, /, *, type: type[T]) -> DurableFuture[T]: ...
@@ -217,15 +247,59 @@ class CallVerbs(Verbs):
     def attach(self, invocation_id: str, /, *, type: Any = None) -> DurableFuture[Any]: ...
 
     def attach(self, invocation_id: str, /, *, type: Any = None) -> DurableFuture[Any]:
-        """Wait for the result of another invocation, by its id."""
+        """Wait for the result of another invocation. Giving up the wait does not cancel it.
+
+        Args:
+            invocation_id: As `send` returned it, or `hf.invocation(…)`.
+            type: Of the result; None: that of the handler for `hf.invocation`, else untyped JSON.
+
+        Raises:
+            TerminalError: At the await: its outcome, or 404 if there is no such invocation.
+        """
         branch = self._branch("attach")
-        key = branch.key("attach", invocation_id)
+        target = str(invocation_id)
+        key = branch.key("attach", target)
         site = call_site()
         try:
-            number = self._attempt.machine.sys_attach(branch.path, key, invocation_id, site)
+            number = self._attempt.machine.sys_attach(branch.path, key, target, site)
         except JournalMismatch as error:
             self._attempt.mismatch(error)
-        return self._expect(number, decoder(serde_for(Any if type is None else type)))
+        return self._expect(number, decoder(result_serde(invocation_id, type)))
+
+    @overload
+    def output(
+        self, invocation_id: Invocation[T], /, *, default: T | None = None
+    ) -> DurableFuture[T | None]: ...
+
+    @overload
+    def output(
+        self, invocation_id: str, /, *, type: type[T], default: T | None = None
+    ) -> DurableFuture[T | None]: ...
+
+    @overload
+    def output(
+        self, invocation_id: str, /, *, type: Any = None, default: Any = None
+    ) -> DurableFuture[Any]: ...
+
+    def output(
+        self, invocation_id: str, /, *, type: Any = None, default: Any = None
+    ) -> DurableFuture[Any]:
+        """Ask for the result of another invocation; `default` while it has none. See `attach`."""
+        branch = self._branch("output")
+        target = str(invocation_id)
+        key = branch.key("output", target)
+        site = call_site()
+        try:
+            number = self._attempt.machine.sys_peek(branch.path, key, target, site)
+        except JournalMismatch as error:
+            self._attempt.mismatch(error)
+        return self._expect(number, optional(result_serde(invocation_id, type), default))
+
+    def _schedule(self, verb: str, retry: RetryPolicy | None) -> RetrySchedule | None:
+        if retry is None:
+            return None
+        refuse_extension(self._attempt.machine.start, f"ctx.{verb}(…, retry=…)")
+        return retry.to_schedule()
 
 
 def _header_pairs(headers: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:

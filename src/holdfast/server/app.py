@@ -10,7 +10,7 @@ import socket
 from collections.abc import Awaitable, Callable, Generator, MutableMapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
@@ -24,7 +24,12 @@ from holdfast.server.host import Host
 from holdfast.storage.base import Store
 from holdfast.storage.memory import MemoryStore
 from holdfast.storage.sqlite import SqliteStore
+from holdfast.transport.base import Sign
+from holdfast.transport.http.dialer import HttpDialer
 from holdfast.transport.websocket_server import UVICORN_OPTIONS, create_worker_endpoint
+
+if TYPE_CHECKING:
+    from holdfast.protocol.identity import Signer
 
 _log = logging.getLogger(__name__)
 
@@ -57,6 +62,26 @@ def open_store(url: str, *, partition_count: int = 4, durability: str = "full") 
     )
 
 
+def read_signer(path: str) -> Signer:
+    """Read the key that signs requests to endpoints.
+
+    Raises:
+        UsageError: HF1371, the file cannot be read or holds no such key.
+    """
+    # Here, because most servers sign nothing, and the libraries take a while to load.
+    from holdfast.protocol.identity import Signer
+
+    try:
+        pem = Path(path).read_bytes()
+    except OSError as error:
+        raise UsageError(
+            f"The key that should sign requests cannot be read from {path}: {error.strerror}.",
+            code="HF1371",
+            hint="Make one with: openssl genpkey -algorithm ed25519 -out private.pem",
+        ) from error
+    return Signer(pem)
+
+
 class _Listener(uvicorn.Server):
     """A uvicorn server that leaves signals to the process that holds it."""
 
@@ -76,6 +101,8 @@ class Server:
         self._fatal: asyncio.Future[BaseException] | None = None
         self._store: Store | None = None
         self.host: Host
+        self.public_key: str | None = None
+        """What endpoints must trust, once it runs; None when requests are not signed."""
 
     @property
     def ingress_url(self) -> str:
@@ -91,7 +118,7 @@ class Server:
         """Open the store, take the partitions, listen.
 
         Raises:
-            UsageError: HF1201, an address is taken.
+            UsageError: HF1201, an address is taken; HF1371, the identity key cannot be used.
             StorageError: The store cannot be used.
         """
         config = self.config
@@ -102,6 +129,8 @@ class Server:
             undo.callback(admin_socket.close)
             self.ingress = Address(self.ingress.host, ingress_socket.getsockname()[1])
             self.admin = Address(self.admin.host, admin_socket.getsockname()[1])
+            clock = SystemClock()
+            sign = self._sign(clock)
             self._fatal = asyncio.get_running_loop().create_future()
             self._store = open_store(
                 config.store,
@@ -112,10 +141,14 @@ class Server:
             undo.push_async_callback(self._store.close)
             self.host = Host(
                 self._store,
-                SystemClock(),
+                clock,
                 owner=f"server {self.admin}",
                 body_size_bytes_max=config.body_size_bytes_max,
                 inactivity_timeout_ms=config.inactivity_timeout_ms,
+                is_state_lazy=config.is_state_lazy,
+                retry=config.retry,
+                cleanup_interval_s=config.cleanup_interval_ms / 1000,
+                dialer=HttpDialer(sign),
                 on_fatal=self._on_fatal,
             )
             await self.host.start()
@@ -162,6 +195,13 @@ class Server:
                 hint="Nothing that was acknowledged is lost. Start it again; this is a bug in"
                 " Holdfast, and the log has the details.",
             ) from error
+
+    def _sign(self, clock: SystemClock) -> Sign | None:
+        if self.config.identity_key_file is None:
+            return None
+        signer = read_signer(self.config.identity_key_file)
+        self.public_key = signer.public_key
+        return lambda path, key: signer.headers(path, clock.now_ms() // 1000, key)
 
     def _on_fatal(self, error: BaseException) -> None:
         if self._fatal is not None and not self._fatal.done():

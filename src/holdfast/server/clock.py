@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 _POOL_BYTES = 4096
+_SLEEP_S_MAX = 60.0
+
+
+class Alarm(Protocol):
+    """A callback that is to come."""
+
+    def cancel(self) -> None:
+        """Do not call it. Harmless when it was called."""
+        ...
 
 
 class Clock(Protocol):
@@ -14,6 +25,18 @@ class Clock(Protocol):
 
     def now_ms(self) -> int:
         """Return the time in milliseconds since the epoch."""
+        ...
+
+    def monotonic_s(self) -> float:
+        """Return a time in seconds that never goes back and means nothing by itself."""
+        ...
+
+    def call_later(self, delay_s: float, callback: Callable[[], None]) -> Alarm:
+        """Call back on the running event loop after a delay of `monotonic_s`."""
+        ...
+
+    def call_at(self, at_ms: int, callback: Callable[[], None]) -> Alarm:
+        """Call back at a time of `now_ms`, or earlier: who is called looks at the time again."""
         ...
 
     def entropy(self, size: int) -> bytes:
@@ -32,6 +55,19 @@ class SystemClock:
     def now_ms(self) -> int:
         """Return the time in milliseconds since the epoch."""
         return time.time_ns() // 1_000_000
+
+    def monotonic_s(self) -> float:
+        """Return the time of the running event loop."""
+        return asyncio.get_running_loop().time()
+
+    def call_later(self, delay_s: float, callback: Callable[[], None]) -> Alarm:
+        """Call back on the running event loop after a delay."""
+        return asyncio.get_running_loop().call_later(delay_s, callback)
+
+    def call_at(self, at_ms: int, callback: Callable[[], None]) -> Alarm:
+        """Call back at a time, or after a minute: the clock may jump while we sleep."""
+        delay_s = max(0.0, (at_ms - self.now_ms()) / 1000)
+        return self.call_later(min(delay_s, _SLEEP_S_MAX), callback)
 
     def entropy(self, size: int) -> bytes:
         """Return random bytes of the operating system, asked for a page at a time."""

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple, TypeVar
 
+from holdfast.domain.duration import parse_duration_ms
 from holdfast.domain.errors import UsageError
+from holdfast.domain.retry import OnMaxAttempts, RetrySchedule
+
+T = TypeVar("T")
 
 DURABILITIES = ("full", "relaxed")
 
@@ -69,6 +74,15 @@ class ServerConfig:
     """Largest request body; larger ones are refused with 413."""
     inactivity_timeout_ms: int | None = None
     """Overrides the inactivity timeout of all handlers."""
+    is_state_lazy: bool = False
+    """No attempt gets its state with its start; it is asked for, entry by entry."""
+    retry: RetrySchedule = field(default_factory=RetrySchedule)
+    """For handlers that have no schedule of their own."""
+    cleanup_interval_ms: int = 1_000
+    """How often what has expired is looked for."""
+    identity_key_file: str | None = None
+    """File with the private key (Ed25519, PKCS #8 PEM) that signs requests to endpoints; None
+    leaves them unsigned."""
 
     def __post_init__(self) -> None:
         """Check what can be checked without touching anything.
@@ -84,6 +98,10 @@ class ServerConfig:
             raise UsageError(
                 f"partition_count {self.partition_count} is not between 1 and 1024.", code="HF1204"
             )
+        if self.cleanup_interval_ms < 10:
+            raise UsageError(
+                f"cleanup_interval_ms {self.cleanup_interval_ms} is less than 10.", code="HF1204"
+            )
         for option, text in (("--ingress", self.ingress), ("--admin", self.admin)):
             address = parse_address(text, option)
             if not address.is_loopback:
@@ -92,3 +110,105 @@ class ServerConfig:
                     code="HF1203",
                     hint="Listen on 127.0.0.1 and put an authenticating proxy in front.",
                 )
+
+
+ENVIRONMENT = {
+    "HOLDFAST_INACTIVITY_TIMEOUT": "RESTATE_WORKER__INVOKER__INACTIVITY_TIMEOUT",
+    "HOLDFAST_LAZY_STATE": "RESTATE_WORKER__INVOKER__DISABLE_EAGER_STATE",
+    "HOLDFAST_RETRY_INITIAL_INTERVAL": "RESTATE_DEFAULT_RETRY_POLICY__INITIAL_INTERVAL",
+    "HOLDFAST_RETRY_FACTOR": "RESTATE_DEFAULT_RETRY_POLICY__EXPONENTIATION_FACTOR",
+    "HOLDFAST_RETRY_MAX_INTERVAL": "RESTATE_DEFAULT_RETRY_POLICY__MAX_INTERVAL",
+    "HOLDFAST_RETRY_MAX_ATTEMPTS": "RESTATE_DEFAULT_RETRY_POLICY__MAX_ATTEMPTS",
+    "HOLDFAST_RETRY_ON_MAX_ATTEMPTS": "RESTATE_DEFAULT_RETRY_POLICY__ON_MAX_ATTEMPTS",
+    "HOLDFAST_CLEANUP_INTERVAL": "RESTATE_WORKER__CLEANUP_INTERVAL",
+}
+"""Variables of a server that no option of a command has: our name, and what Restate's server calls
+it, which is looked at when ours is not set."""
+
+
+class Tuning(NamedTuple):
+    """What the environment says about a server; None where it says nothing."""
+
+    inactivity_timeout_ms: int | None
+    is_state_lazy: bool
+    retry: RetrySchedule
+    cleanup_interval_ms: int
+
+
+def read_tuning(environment: Mapping[str, str]) -> Tuning:
+    """Read the variables of `ENVIRONMENT`.
+
+    Raises:
+        UsageError: HF1204, a value makes no sense; names the variable.
+    """
+    found = _Variables(environment)
+    default = RetrySchedule()
+    attempts = found.read(
+        "HOLDFAST_RETRY_MAX_ATTEMPTS", _attempts, "a number of 1 or more, or unlimited"
+    )
+    ending = found.read("HOLDFAST_RETRY_ON_MAX_ATTEMPTS", _ending, "pause or kill")
+    first_ms = found.duration_ms("HOLDFAST_RETRY_INITIAL_INTERVAL")
+    longest_ms = found.duration_ms("HOLDFAST_RETRY_MAX_INTERVAL")
+    factor = found.read("HOLDFAST_RETRY_FACTOR", _factor, "a number of 1 or more")
+    cleanup_ms = found.duration_ms("HOLDFAST_CLEANUP_INTERVAL")
+    return Tuning(
+        inactivity_timeout_ms=found.duration_ms("HOLDFAST_INACTIVITY_TIMEOUT"),
+        is_state_lazy=found.read("HOLDFAST_LAZY_STATE", _flag, "true or false") or False,
+        retry=RetrySchedule(
+            initial_interval_ms=default.initial_interval_ms if first_ms is None else first_ms,
+            factor=default.factor if factor is None else factor,
+            max_interval_ms=default.max_interval_ms if longest_ms is None else longest_ms,
+            # 0 stands for no limit here: None already says that nothing was said.
+            max_attempts=default.max_attempts if attempts is None else attempts or None,
+            on_max_attempts=default.on_max_attempts if ending is None else ending,
+        ),
+        cleanup_interval_ms=1_000 if cleanup_ms is None else cleanup_ms,
+    )
+
+
+class _Variables:
+    """Environment variables under their two names."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
+
+    def read(self, name: str, parse: Callable[[str], T | None], expected: str) -> T | None:
+        """Return a value, or None when it is not set. Empty is not set."""
+        for each in (name, ENVIRONMENT[name]):
+            text = self._environment.get(each, "").strip()
+            if text:
+                value = parse(text)
+                if value is None:
+                    raise UsageError(
+                        f"{each} is {text!r}; expected {expected}.",
+                        code="HF1204",
+                        hint="Mend the environment variable, or unset it for the default.",
+                    )
+                return value
+        return None
+
+    def duration_ms(self, name: str) -> int | None:
+        """Return a duration in milliseconds, or None when it is not set."""
+        return self.read(name, parse_duration_ms, "a duration such as 500ms, 5m or PT1.5S")
+
+
+def _flag(text: str) -> bool | None:
+    return {"true": True, "1": True, "false": False, "0": False}.get(text.lower())
+
+
+def _attempts(text: str) -> int | None:
+    if text.lower() == "unlimited":
+        return 0
+    return int(text) if text.isascii() and text.isdigit() and int(text[:9]) > 0 else None
+
+
+def _ending(text: str) -> OnMaxAttempts | None:
+    return {"pause": OnMaxAttempts.PAUSE, "kill": OnMaxAttempts.KILL}.get(text.lower())
+
+
+def _factor(text: str) -> float | None:
+    try:
+        factor = float(text)
+    except ValueError:
+        return None
+    return factor if 1.0 <= factor <= 1e6 else None

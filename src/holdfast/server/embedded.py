@@ -5,18 +5,20 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncGenerator
 
-from holdfast.domain.errors import ConflictError, NotFoundError, UsageError
+from holdfast.domain.errors import ConflictError, NotFoundError, TransportError, UsageError
 from holdfast.domain.ids import IdError, parse_awakeable_id
 from holdfast.domain.message import SIGNAL_CANCEL, Failure, Signal, Value, Void
 from holdfast.domain.target import HandlerKind, Target
 from holdfast.engine.decision import Reply as EngineReply
 from holdfast.sdk.app import App
-from holdfast.sdk.client import ClientBase, Exchange, Reply
+from holdfast.sdk.client import ClientBase
+from holdfast.sdk.exchange import Exchange, Reply
 from holdfast.server.app import open_store
 from holdfast.server.clock import SystemClock
 from holdfast.server.config import ServerConfig
 from holdfast.server.handle import Finished, Request, ServerHandle
 from holdfast.server.host import Host
+from holdfast.transport.http.dialer import HttpDialer
 from holdfast.transport.inprocess import InProcessPort
 
 _REJECTED = 500
@@ -47,6 +49,8 @@ class EmbeddedClient(ClientBase):
                     return await self._cancel(exchange.id)
                 case "resolve" | "reject":
                     return await self._complete(exchange)
+                case "signal" | "reject_signal":
+                    return await self._signal(exchange)
         except IdError as error:
             raise UsageError(f"{error}.", code="HF1003") from error
 
@@ -58,6 +62,10 @@ class EmbeddedClient(ClientBase):
                 code="HF1015",
             )
         target = Target(exchange.service, exchange.handler, exchange.key)
+        if exchange.idempotency_key is not None and handler.manifest.kind is HandlerKind.WORKFLOW:
+            raise UsageError(
+                f"{target} runs once per key, so it takes no idempotency key.", code="HF1041"
+            )
         is_keyed = handler.manifest.kind is not HandlerKind.PLAIN
         if is_keyed and not exchange.key:
             raise UsageError(f"{exchange.service} needs a key.", code="HF2019")
@@ -65,14 +73,16 @@ class EmbeddedClient(ClientBase):
             raise UsageError(
                 f"{exchange.service} takes no key, got {exchange.key!r}.", code="HF2020"
             )
-        execute_at_ms = self._handle.now_ms() + exchange.delay_ms if exchange.delay_ms else 0
+        now_ms = self._handle.now_ms()
+        start_ms = exchange.at_ms or now_ms + exchange.delay_ms
         return Request(
             target,
             handler,
             exchange.content,
             exchange.headers,
             exchange.idempotency_key,
-            execute_at_ms,
+            start_ms if start_ms > now_ms else 0,
+            exchange.retry,
         )
 
     async def _cancel(self, invocation_id: str) -> Reply:
@@ -82,6 +92,23 @@ class EmbeddedClient(ClientBase):
         if answer.reply is EngineReply.ALREADY_COMPLETED:
             raise ConflictError(f"Invocation {invocation_id} has completed already.")
         return Reply(invocation_id=invocation_id)
+
+    async def _signal(self, exchange: Exchange) -> Reply:
+        result = (
+            Value(exchange.content)
+            if exchange.verb == "signal"
+            else Failure(_REJECTED, exchange.content.decode())
+        )
+        answer = await self._handle.signal(exchange.id, Signal(result, name=exchange.name))
+        if answer.reply is EngineReply.NOT_FOUND:
+            raise NotFoundError(f"There is no invocation {exchange.id}.", code="HF1004")
+        if answer.reply is EngineReply.ALREADY_COMPLETED:
+            raise ConflictError(
+                f"Invocation {exchange.id} has completed: it takes no signals.", code="HF0524"
+            )
+        if answer.reply is EngineReply.OVERLOADED:
+            raise TransportError(f"The journal of {exchange.id} is full.", code="HF1429")
+        return Reply(invocation_id=exchange.id)
 
     async def _complete(self, exchange: Exchange) -> Reply:
         invocation_id, index = parse_awakeable_id(exchange.id)
@@ -130,7 +157,7 @@ async def embedded(
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(opened.close)
         await opened.open()
-        host = Host(opened, SystemClock(), owner="embedded")
+        host = Host(opened, SystemClock(), owner="embedded", dialer=HttpDialer())
         await host.start()
         stack.push_async_callback(host.stop)
         port = InProcessPort(app)

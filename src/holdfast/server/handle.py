@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from holdfast.domain.errors import HoldfastError
 from holdfast.domain.message import Outcome, Signal
+from holdfast.domain.retry import RetrySchedule
+from holdfast.domain.setting import ServiceSettings
 from holdfast.domain.target import ServiceManifest, Target
 from holdfast.engine.decision import Answer
-from holdfast.engine.row import HandlerRow, InvocationRow, JournalRow
+from holdfast.engine.row import HandlerRow, InvocationRow, JournalRow, StateEdit, StateRow
+from holdfast.server.registration import Change, Registered, Registration
 from holdfast.storage.base import InvocationFilter, StoredDeployment
+from holdfast.storage.scan import Scan, Scanned
 from holdfast.transport.base import HandlerPort
 
 
@@ -54,6 +58,72 @@ class Request(NamedTuple):
     headers: tuple[tuple[str, str], ...] = ()
     idempotency_key: str | None = None
     execute_at_ms: int = 0
+    retry: RetrySchedule | None = None
+    """Instead of the handler's policy."""
+
+
+class LiveAttempt(NamedTuple):
+    """An attempt that runs now."""
+
+    deployment_id: str
+    began_at_ms: int
+
+
+DEPLOYMENT_KEEP = "keep"
+"""Instead of a deployment id: the one that the invocation is pinned to."""
+DEPLOYMENT_LATEST = "latest"
+"""Instead of a deployment id: the latest that serves the handler."""
+
+
+class Operations(Protocol):
+    """What people do to invocations.
+
+    Each answers NOT_FOUND for an unknown invocation and CONFLICT or ALREADY_COMPLETED, with the
+    status, when that does not allow it. Asking twice is harmless: IGNORED says that it was done.
+    """
+
+    async def pause(self, invocation_id: str) -> Answer:
+        """Start no more attempts, and end the one that runs."""
+        ...
+
+    async def resume(self, invocation_id: str, deployment: str = DEPLOYMENT_KEEP) -> Answer:
+        """Start an attempt of a paused, suspended or failed one, with fresh retry counters.
+
+        Args:
+            deployment: Runs it from now on: an id, `latest` or `keep`.
+
+        Raises:
+            NotFoundError: HF1062, no such deployment; HF1001, HF1002 for `latest`: none serves it.
+            UsageError: HF1252, the deployment does not serve the handler.
+        """
+        ...
+
+    async def restart(
+        self,
+        invocation_id: str,
+        from_index: int = 0,
+        deployment: str = DEPLOYMENT_LATEST,
+        idempotency_key: str | None = None,
+    ) -> tuple[str, Answer]:
+        """Make a new invocation of a completed one; return its id, and the answer.
+
+        Answers GONE when the journal was purged, OUT_OF_RANGE for an entry that cannot be the last
+        one, UNSUPPORTED for workflows, PREVIOUSLY_ACCEPTED when the new one exists.
+
+        Args:
+            from_index: Journal index of the last entry to keep; 0 keeps the input only.
+            deployment: Runs the new one: an id, `latest` or `keep`.
+            idempotency_key: With the same one the same new invocation is meant.
+
+        Raises:
+            NotFoundError: HF1062, no such deployment.
+            UsageError: HF1252, the deployment does not serve the handler.
+        """
+        ...
+
+    async def purge(self, invocation_id: str, *, is_journal_only: bool = False) -> Answer:
+        """Forget a completed invocation, or its journal but for the outcome."""
+        ...
 
 
 class ServerHandle(Protocol):
@@ -125,6 +195,11 @@ class ServerHandle(Protocol):
         """End an invocation, and all that it called, with failure 409."""
         ...
 
+    @property
+    def operations(self) -> Operations:
+        """Return what people may do to invocations besides."""
+        ...
+
     async def invocation(self, invocation_id: str) -> InvocationRow | None:
         """Return an invocation."""
         ...
@@ -135,12 +210,32 @@ class ServerHandle(Protocol):
         """Return invocations, newest first by (created_at_ms, id)."""
         ...
 
+    def scan(self, scan: Scan) -> AsyncIterator[list[Scanned]]:
+        """Iterate over stored rows of all partitions, in pages; see `Store.scan`."""
+        ...
+
+    def live_attempts(self) -> Mapping[str, LiveAttempt]:
+        """Return the attempts that run now, by invocation id."""
+        ...
+
     async def journal(self, invocation_id: str) -> list[JournalRow]:
         """Return the journal of an invocation, in order."""
         ...
 
-    async def state(self, service: str, key: str) -> dict[str, bytes]:
-        """Return the state of an object key, sorted by name."""
+    async def state(self, service: str, key: str) -> dict[str, StateRow]:
+        """Return the state of an object key, sorted by name, without what has expired."""
+        ...
+
+    async def state_keys(self, service: str, after: str, limit: int) -> list[str]:
+        """Return the keys of a service that have state, sorted, greater than `after`."""
+        ...
+
+    async def edit_state(self, service: str, key: str, edit: StateEdit) -> Answer:
+        """Change the state of an object key, when its turn has come.
+
+        The reply is ACCEPTED; QUEUED, an exclusive invocation holds the key; STALE, the state has
+        another version; or OVERLOADED.
+        """
         ...
 
     async def attach_worker(self, port: HandlerPort) -> str:
@@ -153,6 +248,54 @@ class ServerHandle(Protocol):
 
     def detach_worker(self, port: HandlerPort) -> None:
         """Forget a worker. Its open attempts must already have been closed by the carrier."""
+        ...
+
+    async def register_endpoint(self, registration: Registration) -> Registered:
+        """Ask an endpoint what it serves, and register that durably.
+
+        One that is known by host, port and path is asked again only when that is forced.
+
+        Raises:
+            UsageError: HF1281 address, HF1282 headers, HF1286 nothing is dialled here, HF1301 a
+                service changes its kind.
+            EndpointError: It cannot be asked, or does not answer as endpoints do.
+            DiscoveryError: What it says about itself cannot be used.
+        """
+        ...
+
+    async def update_endpoint(self, deployment_id: str, change: Change) -> StoredDeployment:
+        """Change address or headers of a registered endpoint, which keeps its id.
+
+        Raises:
+            NotFoundError: HF1062.
+            ConflictError: HF1289, it is a worker.
+            UsageError: HF1281 address, HF1282 headers.
+            EndpointError: HF1285 other protocol versions; or see `register_endpoint`.
+            DiscoveryError: See `register_endpoint`.
+        """
+        ...
+
+    async def remove_deployment(self, deployment_id: str, *, is_forced: bool) -> None:
+        """Remove a deployment.
+
+        Raises:
+            NotFoundError: HF1062.
+            ConflictError: HF1284, it is in use, and the removal is not forced.
+        """
+        ...
+
+    async def change_settings(self, service: str, change: ServiceSettings) -> None:
+        """Set options of the latest revision of a service, durably; None leaves one as it is.
+
+        They hold for what begins from now on. The next revision begins with what its code says.
+
+        Raises:
+            NotFoundError: HF1001.
+        """
+        ...
+
+    async def open_invocation_count(self, deployment_id: str) -> int:
+        """Return how many open invocations are pinned to a deployment. Reads all open ones."""
         ...
 
     def health(self) -> dict[str, object]:

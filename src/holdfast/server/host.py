@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import lru_cache
 
 from holdfast.domain.errors import NotFoundError, StorageUnavailable, UsageError
+from holdfast.domain.identity import derived_id
 from holdfast.domain.ids import (
     deployment_id_of,
     invocation_partition_key,
@@ -19,8 +20,9 @@ from holdfast.domain.ids import (
     ulid,
 )
 from holdfast.domain.message import Outcome, Output, Signal
-from holdfast.domain.target import ServiceManifest
-from holdfast.engine.command import idempotent_id
+from holdfast.domain.retry import RetrySchedule
+from holdfast.domain.setting import ServiceSettings
+from holdfast.domain.target import HandlerKind, ServiceManifest
 from holdfast.engine.decision import (
     Action,
     Answer,
@@ -32,17 +34,37 @@ from holdfast.engine.decision import (
     SendOutbox,
     StartAttempt,
 )
-from holdfast.engine.record import AttemptResumed, Expired, Invoke, KillRequested, SignalSent
-from holdfast.engine.row import HandlerRow, InvocationRow, JournalRow, Status, Table
+from holdfast.engine.record import (
+    INVOKED,
+    AttemptResumed,
+    Expired,
+    Invoke,
+    KillRequested,
+    SignalSent,
+)
+from holdfast.engine.row import (
+    HandlerRow,
+    InvocationRow,
+    JournalRow,
+    StateEdit,
+    StateRow,
+    Status,
+    Table,
+)
 from holdfast.server.catalog import Catalog
 from holdfast.server.clock import Clock
-from holdfast.server.handle import Accepted, Finished, Overloaded, Request
+from holdfast.server.handle import Accepted, Finished, LiveAttempt, Overloaded, Request
 from holdfast.server.invoker import Invoker
+from holdfast.server.operation import HostOperations
 from holdfast.server.outbox import Outbox
 from holdfast.server.partition import Partition
+from holdfast.server.registrar import Registrar
+from holdfast.server.registration import Change, Registered, Registration
+from holdfast.server.state import States
 from holdfast.server.timer import Timers
 from holdfast.storage.base import InvocationFilter, Store, StoredDeployment
-from holdfast.transport.base import HandlerPort
+from holdfast.storage.scan import Scan, Scanned
+from holdfast.transport.base import Dialer, HandlerPort
 
 _log = logging.getLogger(__name__)
 
@@ -62,12 +84,18 @@ class Host:
         body_size_bytes_max: int = 10 * 1024 * 1024,
         inactivity_timeout_ms: int | None = None,
         cleanup_interval_s: float = 1.0,
+        is_state_lazy: bool = False,
+        retry: RetrySchedule | None = None,
+        dialer: Dialer | None = None,
         on_fatal: Callable[[BaseException], None] | None = None,
     ) -> None:
         """Prepare; `start` begins.
 
         Args:
             cleanup_interval_s: How often invocations whose retention has passed are looked for.
+            is_state_lazy: No attempt gets its state with its start, whatever its handler says.
+            retry: For handlers that have no schedule of their own; None for the default.
+            dialer: Reaches endpoints that are registered by address.
             on_fatal: Told when a partition stopped by itself: the process should end.
         """
         self.body_size_bytes_max = body_size_bytes_max
@@ -76,11 +104,14 @@ class Host:
         self._owner = owner
         self._cleanup_interval_s = cleanup_interval_s
         self._on_fatal = on_fatal
-        self._catalog = Catalog(store)
+        self._catalog = Catalog(store, is_state_lazy=is_state_lazy, retry=retry)
         self._invoker = Invoker(
             store, self._catalog, clock, inactivity_timeout_ms=inactivity_timeout_ms
         )
+        self._operations = HostOperations(self._partition_of, self.invocation, self._catalog, clock)
+        self._registrar = Registrar(self._catalog, self._invoker, store, clock, dialer)
         self._partitions: list[Partition] = []
+        self._states = States(store, clock, self._partitions)
         self._timers: list[Timers] = []
         self._outboxes: list[Outbox] = []
         self._waiters: dict[str, list[asyncio.Future[Outcome]]] = {}
@@ -119,6 +150,7 @@ class Host:
             await timers.load()
         for partition in self._partitions:
             partition.start()
+        self._registrar.start()
         self._cleaner = asyncio.get_running_loop().create_task(self._clean(), name="cleaner")
 
     async def stop(self) -> None:
@@ -128,6 +160,7 @@ class Host:
         for timers in self._timers:
             timers.stop()
         await self._invoker.stop()
+        await self._registrar.close()
         for outbox in self._outboxes:
             await outbox.stop()
         for partition in self._partitions:
@@ -173,10 +206,11 @@ class Host:
             for partition in self._partitions:
                 try:
                     await self._expire(partition)
+                    await self._states.expire(partition)
                 except Exception as error:
                     # A partition that cannot must not keep the others from it.
                     _log.warning(
-                        "the look for expired invocations failed, it is repeated: %s",
+                        "the look for what has expired failed, it is repeated: %s",
                         error,
                         extra={"partition_id": partition.index},
                     )
@@ -189,6 +223,15 @@ class Host:
             )
             await asyncio.gather(*(partition.propose(Expired(i)) for i in ids))
             is_page_full = len(ids) == _EXPIRED_ROWS_MAX
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is under way here: it waits for time, handlers or clients."""
+        return (
+            self._invoker.is_idle
+            and all(partition.is_idle for partition in self._partitions)
+            and all(outbox.is_idle for outbox in self._outboxes)
+        )
 
     # -- actions ---------------------------------------------------------------------------------
 
@@ -239,7 +282,9 @@ class Host:
         waiter = self._wait_for(invocation_id)
         try:
             answer = await partition.propose(record)
-            _accepted(record, answer)
+            is_new = _accepted(record, answer).is_new
+            if not is_new and record.handler_kind is HandlerKind.WORKFLOW:
+                return Finished(invocation_id, INVOKED, 0)
             if answer.status is Status.COMPLETED:
                 finished = await self._stored_outcome(invocation_id)
                 # Its retention may have passed just now: then this is a new invocation after all.
@@ -250,10 +295,11 @@ class Host:
 
     def _invoke_record(self, request: Request) -> tuple[str, Partition, Invoke]:
         target, manifest = request.target, request.handler.manifest
-        if request.idempotency_key is not None:
-            invocation_id = idempotent_id(target, request.idempotency_key)
+        derived = derived_id(target, manifest.kind, request.idempotency_key)
+        invocation_id: str
+        if derived is not None:
+            invocation_id = derived
             partition = self._partition_of(invocation_id)
-            retention_ms = manifest.idempotency_retention_ms
         else:
             entropy = self._clock.entropy(12)
             partition_key = (
@@ -267,7 +313,6 @@ class Host:
             invocation_id = print_invocation_id(partition_key.to_bytes(8, "big") + unique)
             partition = self._partitions[partition_of(partition_key, self.partition_count)]
             partition.expect_new(invocation_id)
-            retention_ms = manifest.journal_retention_ms
         record = Invoke(
             invocation_id=invocation_id,
             target=target,
@@ -277,7 +322,9 @@ class Host:
             headers=request.headers,
             idempotency_key=request.idempotency_key,
             execute_at_ms=request.execute_at_ms,
-            retention_ms=retention_ms,
+            retention_ms=manifest.retention_ms(request.idempotency_key),
+            timeout_ms=manifest.invocation_timeout_ms or 0,
+            retry=request.retry,
         )
         return invocation_id, partition, record
 
@@ -295,13 +342,14 @@ class Host:
     async def output(self, invocation_id: str) -> Finished | None:
         """Return the outcome of an invocation, or None while it has none."""
         row = await self.invocation(invocation_id)
-        if row is None:
+        finished = await self._stored_outcome(invocation_id)
+        if row is None or (finished is None and row.status is Status.COMPLETED):
             raise NotFoundError(
                 f"There is no invocation {invocation_id}.",
                 code="HF1004",
                 hint="It was never made, or its retention has passed.",
             )
-        return await self._stored_outcome(invocation_id)
+        return finished
 
     async def signal(self, invocation_id: str, signal: Signal) -> Answer:
         """Deliver a signal."""
@@ -311,6 +359,11 @@ class Host:
     async def kill(self, invocation_id: str) -> Answer:
         """End an invocation, and all that it called, with failure 409."""
         return await self._partition_of(invocation_id).propose(KillRequested(invocation_id))
+
+    @property
+    def operations(self) -> HostOperations:
+        """What people may do to invocations besides."""
+        return self._operations
 
     async def invocation(self, invocation_id: str) -> InvocationRow | None:
         """Return an invocation."""
@@ -326,14 +379,29 @@ class Host:
         """Return invocations, newest first."""
         return await self._store.invocations(query, before, limit)
 
+    def scan(self, scan: Scan) -> AsyncIterator[list[Scanned]]:
+        """Iterate over stored rows of all partitions."""
+        return self._store.scan(scan)
+
+    def live_attempts(self) -> Mapping[str, LiveAttempt]:
+        """Return the attempts that run now, by invocation id."""
+        return self._invoker.live_attempts()
+
     async def journal(self, invocation_id: str) -> list[JournalRow]:
         """Return the journal of an invocation, in order."""
         return await self._store.journal(self._partition_of(invocation_id).index, invocation_id)
 
-    async def state(self, service: str, key: str) -> dict[str, bytes]:
+    async def state(self, service: str, key: str) -> dict[str, StateRow]:
         """Return the state of an object key, sorted by name."""
-        index = partition_of(key_partition_key(key), self.partition_count)
-        return await self._store.state(index, service, key)
+        return await self._states.read(service, key)
+
+    async def state_keys(self, service: str, after: str, limit: int) -> list[str]:
+        """Return the keys of a service that have state, sorted, greater than `after`."""
+        return await self._states.keys(service, after, limit)
+
+    async def edit_state(self, service: str, key: str, edit: StateEdit) -> Answer:
+        """Change the state of an object key, when its turn has come."""
+        return await self._states.edit(service, key, edit)
 
     async def attach_worker(self, port: HandlerPort) -> str:
         """Take a worker."""
@@ -363,6 +431,26 @@ class Host:
     def detach_worker(self, port: HandlerPort) -> None:
         """Forget a worker."""
         self._invoker.remove_port(port)
+
+    async def register_endpoint(self, registration: Registration) -> Registered:
+        """Register an endpoint by its address."""
+        return await self._registrar.register(registration)
+
+    async def update_endpoint(self, deployment_id: str, change: Change) -> StoredDeployment:
+        """Change a registered endpoint."""
+        return await self._registrar.update(deployment_id, change)
+
+    async def remove_deployment(self, deployment_id: str, *, is_forced: bool) -> None:
+        """Remove a deployment."""
+        await self._registrar.remove(deployment_id, is_forced=is_forced)
+
+    async def change_settings(self, service: str, change: ServiceSettings) -> None:
+        """Set options of the latest revision of a service."""
+        await self._catalog.change_settings(service, change)
+
+    async def open_invocation_count(self, deployment_id: str) -> int:
+        """Return how many open invocations are pinned to a deployment."""
+        return await self._registrar.open_invocation_count(deployment_id)
 
     def health(self) -> dict[str, object]:
         """Return facts for `GET /health`."""
@@ -400,7 +488,11 @@ class Host:
         for stored in reversed(await self.journal(invocation_id)):
             if stored.index == row.output_index and isinstance(stored.entry, Output):
                 return Finished(invocation_id, stored.entry.result, row.expires_at_ms)
-        return None
+        again = await self.invocation(invocation_id)
+        if again is None or again.output_index == row.output_index:
+            return None
+        # Between the two reads its journal was purged, which has moved the output.
+        return await self._stored_outcome(invocation_id)
 
 
 def _accepted(record: Invoke, answer: Answer) -> Accepted:

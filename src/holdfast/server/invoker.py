@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
+from operator import attrgetter
+from typing import NamedTuple
 
 from holdfast.domain.ids import random_seed
 from holdfast.domain.message import (
@@ -25,18 +28,31 @@ from holdfast.engine.decision import StartAttempt
 from holdfast.engine.record import AttemptLost, HandlerSent
 from holdfast.engine.row import InvocationRow
 from holdfast.server.catalog import Catalog
-from holdfast.server.clock import Clock
+from holdfast.server.clock import Alarm, Clock
+from holdfast.server.gate import Gate, Gates
+from holdfast.server.handle import LiveAttempt
 from holdfast.server.partition import Partition
-from holdfast.storage.base import Store
-from holdfast.transport.base import HandlerPort, HandlerStream
+from holdfast.storage.base import Store, StoredState
+from holdfast.transport.base import AttemptPort, HandlerStream, Refusal
 
 _log = logging.getLogger(__name__)
 
 ATTEMPTS_MAX = 1_000
 """Attempts in flight. More wait, in order."""
 
+EAGER_STATE_BYTES_MAX = 32 * 1024 * 1024
+"""State that an attempt gets with its start. What is beyond it is read when it is asked for."""
+
+_NO_STATE = StoredState({}, is_complete=False)
 _SWEEP_S = 0.25
 _CROWDED_S = 0.5
+
+
+class _Line(NamedTuple):
+    """Attempts that wait for the same: in order, and in the way of no others."""
+
+    deployment_id: str
+    gate: Gate | None
 
 
 class Attempt:
@@ -47,12 +63,18 @@ class Attempt:
         self.entries = action.entries
         self.partition = partition
         self.active_at_s = 0.0
+        self.live: LiveAttempt | None = None
+        """Set when it has begun on a worker."""
         self.is_input_closed = False
         self.inactivity_s = 60.0
         self.abort_s = 600.0
+        self.arrival = 0
+        """Its place among all that were started."""
+        self.gate: Gate | None = None
+        """What limits its kind; known when it is queued or opened."""
         self._invoker = invoker
         self._epoch = partition.epoch
-        self._port: HandlerPort | None = None
+        self._port: AttemptPort | None = None
         self._deployment_id = ""
         self._stream: HandlerStream | None = None
         self._early: list[Notification] = []
@@ -67,7 +89,7 @@ class Attempt:
 
     def open(
         self,
-        port: HandlerPort,
+        port: AttemptPort,
         deployment_id: str,
         start: Start,
         entries: Sequence[Entry],
@@ -76,6 +98,7 @@ class Attempt:
         """Begin on a worker."""
         self._port = port
         self._deployment_id = deployment_id
+        self.live = LiveAttempt(deployment_id, self._invoker.now_ms())
         self.entries = None
         self.active_at_s = at_s
         self._stream = port.open(start, entries, self)
@@ -83,7 +106,7 @@ class Attempt:
             self._stream.send(self._early)
             self._early = []
 
-    def is_open_on(self, port: HandlerPort) -> bool:
+    def is_open_on(self, port: AttemptPort) -> bool:
         """Whether this attempt runs on a worker."""
         return self._port is port
 
@@ -120,25 +143,61 @@ class Attempt:
 
     def on_messages(self, messages: Sequence[FromHandler]) -> None:
         """Propose what the handler said."""
+        self._propose(messages, None)
+
+    def on_messages_recorded(
+        self, messages: Sequence[FromHandler], then: Callable[[], None]
+    ) -> None:
+        """Propose what the handler said, and call `then` when it is recorded."""
+        self._propose(messages, then)
+
+    def _propose(self, messages: Sequence[FromHandler], then: Callable[[], None] | None) -> None:
         if self._is_over:
             return
         self.active_at_s = self._invoker.now_s()
         row = self.row
         if isinstance(messages[-1], End | Error | Suspension):
             self._is_over = True
-        self.partition.submit(
-            HandlerSent(row.id, self._epoch, row.attempt, self._deployment_id, tuple(messages))
+        record = HandlerSent(
+            row.id,
+            self._epoch,
+            row.attempt,
+            self._deployment_id,
+            tuple(messages),
+            row.created_at_ms,
         )
+        self.partition.submit(record, then)
 
     def on_closed(self, reason: str | None) -> None:
         """Report the attempt as lost unless it ended properly."""
         if self._is_closed:
             return
+        reason = reason or "the handler ended its stream without saying how it ended"
+        row, made_ms = self.row, self.row.created_at_ms
+        self._lose(AttemptLost(row.id, self._epoch, row.attempt, reason, created_at_ms=made_ms))
+
+    def on_refused(self, reason: str, refusal: Refusal) -> None:
+        """Report that the other side did not run the handler."""
+        if self._is_closed:
+            return
+        record = AttemptLost(
+            self.row.id,
+            self._epoch,
+            self.row.attempt,
+            reason,
+            refusal.code,
+            is_refused=True,
+            retry_after_ms=refusal.retry_after_ms,
+            is_counted=refusal.is_counted,
+            created_at_ms=self.row.created_at_ms,
+        )
+        self._lose(record)
+
+    def _lose(self, record: AttemptLost) -> None:
         self._is_closed = True
         if not self._is_over:
             self._is_over = True
-            reason = reason or "the handler ended its stream without saying how it ended"
-            self.partition.submit(AttemptLost(self.row.id, self._epoch, self.row.attempt, reason))
+            self.partition.submit(record)
         self._invoker.on_attempt_closed(self)
 
 
@@ -164,45 +223,55 @@ class Invoker:
         self._inactivity_timeout_ms = inactivity_timeout_ms
         self._attempts: dict[str, Attempt] = {}
         self._open: set[Attempt] = set()
-        self._ports: dict[str, list[HandlerPort]] = {}
-        self._waiting: dict[str, deque[Attempt]] = {}
-        """By deployment: attempts that wait for a worker of it, or for a place."""
+        self._ports: dict[str, list[AttemptPort]] = {}
+        self._waiting: dict[_Line, deque[Attempt]] = {}
+        """Attempts that wait for a worker, or for a place."""
+        self._gates = Gates()
+        self._arrivals = 0
         self._tasks: set[asyncio.Task[None]] = set()
-        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm: Alarm | None = None
+        self._alarm_at_s = 0.0
         self._is_stopped = False
         self._turn = 0
-        self.now_s: Callable[[], float] = asyncio.get_running_loop().time
+        self.now_s: Callable[[], float] = clock.monotonic_s
+        self.now_ms: Callable[[], int] = clock.now_ms
 
     # -- workers ---------------------------------------------------------------------------------
 
-    def add_port(self, deployment_id: str, port: HandlerPort) -> None:
+    def add_port(self, deployment_id: str, port: AttemptPort) -> None:
         """Offer attempts to a worker."""
         self._ports.setdefault(deployment_id, []).append(port)
-        self._route_again()
-        self._pump(deployment_id)
+        self.route_again()
 
-    def _route_again(self) -> None:
-        """Queue unpinned attempts under the deployment that serves them now."""
+    def route_again(self) -> None:
+        """Queue attempts where they wait now: deployment and limit may be others."""
         waiting, self._waiting = self._waiting, {}
-        for attempt in (a for queue in waiting.values() for a in queue):
-            deployment_id = self._deployment_of(attempt.row)
-            self._waiting.setdefault(deployment_id, deque()).append(attempt)
+        for attempt in sorted(
+            (a for queue in waiting.values() for a in queue), key=attrgetter("arrival")
+        ):
+            self._waiting.setdefault(self._line_of(attempt), deque()).append(attempt)
+        self._pump_all()
 
-    def remove_port(self, port: HandlerPort) -> None:
+    def remove_port(self, port: AttemptPort) -> None:
         """Forget a worker; attempts that were open on it are lost."""
         for ports in self._ports.values():
             if port in ports:
                 ports.remove(port)
         for attempt in [a for a in self._open if a.is_open_on(port)]:
             attempt.on_closed("the worker has left")
+        self.route_again()
 
-    def ports(self, deployment_id: str) -> Sequence[HandlerPort]:
+    def ports(self, deployment_id: str) -> Sequence[AttemptPort]:
         """Return the workers of a deployment."""
         return tuple(self._ports.get(deployment_id, ()))
 
     def open_count(self) -> int:
         """Return the number of attempts in flight."""
         return len(self._open)
+
+    def live_attempts(self) -> dict[str, LiveAttempt]:
+        """Return the attempts in flight, by invocation id."""
+        return {attempt.row.id: attempt.live for attempt in self._open if attempt.live is not None}
 
     def waiting_count(self) -> int:
         """Return the number of attempts that wait for a worker or a place."""
@@ -217,10 +286,13 @@ class Invoker:
         if previous is not None:
             previous.end(is_abort=True)
         self._attempts[attempt.row.id] = attempt
-        deployment_id = self._deployment_of(attempt.row)
-        queue = self._waiting.get(deployment_id)
-        if queue or not self._try_open(attempt, deployment_id):
-            self._waiting.setdefault(deployment_id, deque()).append(attempt)
+        self._arrivals += 1
+        attempt.arrival = self._arrivals
+        line = self._line_of(attempt)
+        queue = self._waiting.get(line)
+        if queue or not self._try_open(attempt, line.deployment_id):
+            self._waiting.setdefault(line, deque()).append(attempt)
+            self._arm()
 
     def forward(self, invocation_id: str, number: int, notification: Notification) -> None:
         """Hand a notification to an attempt, if it is the current one."""
@@ -238,11 +310,17 @@ class Invoker:
 
     def on_attempt_closed(self, attempt: Attempt) -> None:
         """Free the place of an attempt."""
-        self._open.discard(attempt)
+        if attempt in self._open:
+            self._open.discard(attempt)
+            self._gates.leave(attempt.gate)
         if self._attempts.get(attempt.row.id) is attempt:
             del self._attempts[attempt.row.id]
-        for deployment_id in list(self._waiting):
-            self._pump(deployment_id)
+        self._pump_all()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no journal is being read."""
+        return not self._tasks
 
     async def stop(self) -> None:
         """Abort all attempts; their invocations go on with the next start."""
@@ -258,16 +336,30 @@ class Invoker:
 
     # -- opening ---------------------------------------------------------------------------------
 
-    def _pump(self, deployment_id: str) -> None:
-        """Open waiting attempts of a deployment, in order."""
-        queue = self._waiting.get(deployment_id)
+    def _pump_all(self) -> None:
+        """Open waiting attempts; what has waited longest comes first."""
+        heads = sorted((queue[0].arrival, line) for line, queue in self._waiting.items() if queue)
+        for _, line in heads:
+            self._pump(line)
+
+    def _pump(self, line: _Line) -> None:
+        """Open waiting attempts of one line, in order."""
+        queue = self._waiting.get(line)
         while queue:
-            attempt = queue[0]
+            # Taken out first: one that cannot be opened after all pumps again.
+            attempt = queue.popleft()
             is_current = self._attempts.get(attempt.row.id) is attempt
-            if is_current and not self._try_open(attempt, deployment_id):
+            if is_current and not self._try_open(attempt, line.deployment_id):
+                queue.appendleft(attempt)
                 return
-            queue.popleft()
-        self._waiting.pop(deployment_id, None)
+        if queue is not None and self._waiting.get(line) is queue:
+            del self._waiting[line]
+
+    def _line_of(self, attempt: Attempt) -> _Line:
+        """Return where an attempt waits, and remember what limits it."""
+        target = attempt.row.target
+        attempt.gate = Gates.of(target, self._catalog.find(target.service, target.handler))
+        return _Line(self._deployment_of(attempt.row), attempt.gate)
 
     def _deployment_of(self, row: InvocationRow) -> str:
         """Return the deployment that must run an invocation: the pinned one, else the latest."""
@@ -278,6 +370,8 @@ class Invoker:
 
     def _try_open(self, attempt: Attempt, deployment_id: str) -> bool:
         if self._is_stopped or len(self._open) >= ATTEMPTS_MAX:
+            return False
+        if not self._gates.has_room(attempt.gate):
             return False
         port = self._choose_port(deployment_id)
         if port is None:
@@ -290,9 +384,10 @@ class Invoker:
         if self._inactivity_timeout_ms is not None:
             attempt.inactivity_s = self._inactivity_timeout_ms / 1000
         self._open.add(attempt)
+        self._gates.enter(attempt.gate)
         self._arm()
         if attempt.entries is not None and row.target.key is None:
-            start = self._start_message(row, len(attempt.entries), {}, is_partial=True)
+            start = self._start_message(row, len(attempt.entries))
             self._begin(attempt, port, deployment_id, start, attempt.entries)
         else:
             task = asyncio.get_running_loop().create_task(
@@ -302,7 +397,7 @@ class Invoker:
             task.add_done_callback(self._tasks.discard)
         return True
 
-    def _choose_port(self, deployment_id: str) -> HandlerPort | None:
+    def _choose_port(self, deployment_id: str) -> AttemptPort | None:
         ports = [p for p in self._ports.get(deployment_id, ()) if not p.is_draining]
         if not ports:
             return None
@@ -310,20 +405,14 @@ class Invoker:
         return ports[self._turn % len(ports)]
 
     async def _read_and_begin(
-        self, attempt: Attempt, port: HandlerPort, deployment_id: str
+        self, attempt: Attempt, port: AttemptPort, deployment_id: str
     ) -> None:
         """Read the journal, up to what the engine had decided, and the state; then begin."""
         row, index = attempt.row, attempt.partition.index
         try:
             journal = await self._store.journal(index, row.id)
             entries = [j.entry for j in journal[: row.journal_length]]
-            state: dict[str, bytes] = {}
-            is_lazy = row.target.key is None
-            if row.target.key is not None:
-                handler = self._catalog.find(row.target.service, row.target.handler)
-                is_lazy = handler is not None and handler.manifest.is_state_lazy
-                if not is_lazy:
-                    state = await self._store.state(index, row.target.service, row.target.key)
+            state = await self._read_state(row, index)
             assert len(entries) == row.journal_length, (
                 f"{len(entries)} entries are stored, {row.journal_length} were decided"
             )
@@ -335,13 +424,22 @@ class Invoker:
         if self._attempts.get(row.id) is not attempt:
             attempt.on_closed(None)
             return
-        start = self._start_message(row, len(entries), state, is_partial=is_lazy)
+        start = self._start_message(row, len(entries), state)
         self._begin(attempt, port, deployment_id, start, entries)
+
+    async def _read_state(self, row: InvocationRow, index: int) -> StoredState:
+        """Read the state that an attempt gets with its start; the rest it asks for."""
+        service, key = row.target.service, row.target.key
+        handler = self._catalog.find(service, row.target.handler)
+        if key is None or (handler is not None and handler.manifest.is_state_lazy):
+            return _NO_STATE
+        now_ms = self._clock.now_ms()
+        return await self._store.state(index, service, key, now_ms, EAGER_STATE_BYTES_MAX)
 
     def _begin(
         self,
         attempt: Attempt,
-        port: HandlerPort,
+        port: AttemptPort,
         deployment_id: str,
         start: Start,
         entries: Sequence[Entry],
@@ -358,46 +456,64 @@ class Invoker:
             attempt.close_input()
 
     def _start_message(
-        self, row: InvocationRow, known: int, state: dict[str, bytes], *, is_partial: bool
+        self, row: InvocationRow, known: int, state: StoredState = _NO_STATE
     ) -> Start:
+        first = row.restarted
         return Start(
             invocation_id=row.id,
             service=row.target.service,
             handler=row.target.handler,
             key=row.target.key or "",
             known_entries=known,
-            state=state,
-            is_state_partial=is_partial,
+            state={name: entry.value for name, entry in state.entries.items()},
+            is_state_partial=not state.is_complete,
             retry_count=row.stale_retry_count,
             duration_ms=max(0, self._clock.now_ms() - row.last_entry_at_ms),
-            random_seed=random_seed(row.id),
+            random_seed=random_seed(row.id) if first is None else first.random_seed,
             attempt=row.attempt,
-            created_at_ms=row.created_at_ms,
+            created_at_ms=row.created_at_ms if first is None else first.began_at_ms,
             step_failures=row.step_failures,
+            state_expiries={
+                name: entry.expires_at_ms
+                for name, entry in state.entries.items()
+                if entry.expires_at_ms
+            },
         )
 
     # -- timeouts --------------------------------------------------------------------------------
 
-    def _arm(self) -> None:
-        if self._alarm is None:
-            self._alarm = asyncio.get_running_loop().call_later(_SWEEP_S, self._sweep)
+    def _arm(self, delay_s: float = _SWEEP_S) -> None:
+        at_s = self.now_s() + delay_s
+        if self._is_stopped or (self._alarm is not None and self._alarm_at_s <= at_s):
+            return
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm_at_s = at_s
+        self._alarm = self._clock.call_later(delay_s, self._sweep)
 
     def _sweep(self) -> None:
         """Close the input of attempts that wait long, and give up those that do not react."""
         self._alarm = None
         now_s = self.now_s()
         # Attempts that only wait must not keep the places that what they wait for needs.
-        is_crowded = len(self._open) >= ATTEMPTS_MAX and self._waiting
+        is_crowded = len(self._open) >= ATTEMPTS_MAX and bool(self._waiting)
+        full = {line.gate for line in self._waiting if line.gate is not None}
+        next_s = now_s if self._waiting else math.inf
         for attempt in list(self._open):
-            idle_s = now_s - attempt.active_at_s
             if attempt.active_at_s == 0:
+                next_s = now_s
                 continue
+            patience_s = attempt.inactivity_s
             if attempt.is_input_closed:
-                if idle_s > attempt.inactivity_s + attempt.abort_s:
-                    attempt.give_up("the handler did not react within its abort timeout")
-            elif idle_s > (
-                min(attempt.inactivity_s, _CROWDED_S) if is_crowded else attempt.inactivity_s
-            ):
+                patience_s += attempt.abort_s
+            elif is_crowded or attempt.gate in full:
+                patience_s = min(patience_s, _CROWDED_S)
+            if now_s - attempt.active_at_s <= patience_s:
+                next_s = min(next_s, attempt.active_at_s + patience_s)
+            elif attempt.is_input_closed:
+                attempt.give_up("the handler did not react within its abort timeout")
+            else:
                 attempt.close_input()
-        if self._open and not self._is_stopped:
-            self._arm()
+                next_s = now_s
+        if self._open:
+            self._arm(max(_SWEEP_S, next_s - now_s))

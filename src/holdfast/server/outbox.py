@@ -62,6 +62,11 @@ class Outbox:
                 self._pump(to_partition), name=f"outbox {self._partition.index}>{to_partition}"
             )
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether everything has been sent and committed by its receiver."""
+        return not self._tasks
+
     async def stop(self) -> None:
         """Send nothing more."""
         self._is_stopped = True

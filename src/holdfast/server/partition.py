@@ -14,12 +14,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import NamedTuple, cast
+
+from msgspec.structs import replace
 
 from holdfast.domain.errors import StorageError, StorageUnavailable, Unstorable
 from holdfast.engine.apply import apply, footprint
-from holdfast.engine.decision import Action, Answer, Row, StartAttempt
+from holdfast.engine.decision import Action, Answer, EndAttempt, Row, StartAttempt
 from holdfast.engine.record import AttemptLost, HandlerSent, Record, TimerFired
 from holdfast.engine.row import InvocationRow, Key, Lookup, Status, Table
 from holdfast.engine.view import Draft, Fact, Missing, Stamp, View
@@ -104,10 +107,18 @@ class Partition:
         if self._task is not None:
             await self._task
 
-    def submit(self, record: Record) -> None:
-        """Propose a record whose answer nobody waits for."""
+    def submit(self, record: Record, then: Callable[[], None] | None = None) -> None:
+        """Propose a record whose answer nobody waits for.
+
+        Args:
+            then: Called when its commit is durable; not when it never becomes so.
+        """
         if self._stopped is None:
-            self._queue.append(_Proposal(record, None))
+            answer: asyncio.Future[Answer] | None = None
+            if then is not None:
+                answer = self._loop.create_future()
+                answer.add_done_callback(partial(_call_if_durable, then))
+            self._queue.append(_Proposal(record, answer))
             self._wake()
 
     def propose(self, record: Record) -> asyncio.Future[Answer]:
@@ -143,6 +154,11 @@ class Partition:
             code="HF4010",
             hint="Try again; with an idempotency key nothing happens twice.",
         )
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether everything proposed is committed and acted on."""
+        return not self._queue and not self._under_way
 
     # -- the loop --------------------------------------------------------------------------------
 
@@ -189,26 +205,41 @@ class Partition:
             await self._finish(view, drafts)
         except Unstorable:
             # Nothing was written. One of them is at fault; the others must not suffer for it.
-            for proposal, _ in drafts:
-                await self._run_alone(proposal, transient)
+            for proposal, draft in drafts:
+                await self._run_alone(proposal, draft, transient)
+            self._under_way.clear()
         for key in transient:
             self._facts.pop(key, None)
 
-    async def _run_alone(self, proposal: _Proposal, transient: list[Key]) -> None:
-        """Apply one record in a commit of its own, or refuse it."""
+    async def _run_alone(self, proposal: _Proposal, first: Draft, transient: list[Key]) -> None:
+        """Apply one record once more, in a commit of its own, or refuse it.
+
+        The same stamp leads to the same decision, so the attempts that it has begun are the right
+        ones; the others are ended.
+        """
         view = View(self.index, self._store.partition_count, self.epoch, self._facts)
-        stamp = Stamp(self._stamped_at_ms, self._clock.entropy(16))
+        begun = [action for action in first.actions if _is_early(action)]
+        stamp = Stamp(first.at_ms, first.entropy)
         draft = await self._decide(view, proposal, stamp, transient)
+        wanted = [] if draft is None else [a for a in draft.actions if _is_early(a)]
+        self._end(action for action in begun if action not in wanted)
         if draft is None:
             return
         view.merge(draft)
+        for action in wanted:
+            if action not in begun:
+                self._act(self, action)
         try:
-            for action in draft.actions:
-                if _is_early(action):
-                    self._act(self, action)
             await self._finish(view, [(proposal, draft)])
         except Unstorable as error:
+            self._end(wanted)
             self._refuse(proposal, error)
+
+    def _end(self, begun: Iterable[Action]) -> None:
+        """End attempts of invocations that do not come to be."""
+        for action in begun:
+            assert isinstance(action, StartAttempt)
+            self._act(self, EndAttempt(action.row.id, action.row.attempt, is_abort=True))
 
     async def _finish(self, view: View, drafts: list[tuple[_Proposal, Draft]]) -> None:
         """Commit a batch; then, and only then, act and answer."""
@@ -318,7 +349,8 @@ class Partition:
         if isinstance(record, HandlerSent):
             # What the handler says next would build on messages that are not there.
             reason = f"what the handler sent could not be recorded: {error}"
-            self.submit(AttemptLost(record.invocation_id, record.epoch, record.attempt, reason))
+            lost = AttemptLost(record.invocation_id, record.epoch, record.attempt, reason)
+            self.submit(replace(lost, created_at_ms=record.created_at_ms))
 
     def _remember(self, view: View) -> None:
         """Keep committed rows of what is active; forget the rest."""
@@ -344,3 +376,8 @@ def _is_forgettable(key: Key, row: Row | None) -> bool:
         # Nobody asks for a place in an inbox again; a key that is free now may be taken soon.
         return key[0] is Table.INBOX
     return type(row) is InvocationRow and row.status in _AT_REST
+
+
+def _call_if_durable(then: Callable[[], None], answer: asyncio.Future[Answer]) -> None:
+    if not answer.cancelled() and answer.exception() is None:
+        then()

@@ -8,14 +8,13 @@ import logging
 
 from holdfast.domain.errors import StorageError
 from holdfast.engine.record import TimerFired
-from holdfast.server.clock import Clock
+from holdfast.server.clock import Alarm, Clock
 from holdfast.server.partition import Partition
 from holdfast.storage.base import Store, Timer
 
 WINDOW_TIMERS_MAX = 2_000
 """Timers of one partition in memory."""
 
-_SLEEP_S_MAX = 60.0
 _REFILL_RETRY_S = 1.0
 
 _log = logging.getLogger(__name__)
@@ -31,7 +30,7 @@ class Timers:
         self._heap: list[Timer] = []
         self._horizon: Timer | None = None
         """Timers after this one may exist and are not in the heap. None: all are in the heap."""
-        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm: Alarm | None = None
         self._refill_task: asyncio.Task[None] | None = None
         self._is_stopped = False
 
@@ -51,7 +50,9 @@ class Timers:
     def register(self, at_ms: int, invocation_id: str, slot: str) -> None:
         """Take in a timer whose row has been committed."""
         timer = Timer(at_ms, invocation_id, slot)
-        if self._horizon is not None and timer > self._horizon:
+        # A read that is under way may have begun before this one was committed.
+        is_reading = self._refill_task is not None
+        if self._horizon is not None and timer > self._horizon and not is_reading:
             return
         heapq.heappush(self._heap, timer)
         if len(self._heap) > 2 * WINDOW_TIMERS_MAX:
@@ -74,10 +75,7 @@ class Timers:
             self._alarm = None
         if not self._heap or self._is_stopped:
             return
-        delay_s = max(0.0, (self._heap[0].at_ms - self._clock.now_ms()) / 1000)
-        # Bounded, because the clock may jump while we sleep.
-        loop = asyncio.get_running_loop()
-        self._alarm = loop.call_later(min(delay_s, _SLEEP_S_MAX), self._ring)
+        self._alarm = self._clock.call_at(self._heap[0].at_ms, self._ring)
 
     def _ring(self) -> None:
         now_ms = self._clock.now_ms()

@@ -7,16 +7,19 @@ durable yet.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
+from holdfast.domain.deployment import Endpoint
 from holdfast.domain.message import Entry
-from holdfast.domain.target import Manifest
+from holdfast.domain.setting import NO_SETTINGS, ServiceSettings
+from holdfast.domain.target import Manifest, ServiceManifest
 from holdfast.engine.decision import Batch, Row
 from holdfast.engine.record import OutboxRow
-from holdfast.engine.row import InvocationRow, JournalRow, Key, Status
+from holdfast.engine.row import InvocationRow, JournalRow, Key, Sink, StateRow, Status
+from holdfast.storage.scan import Scan, Scanned
 
-Loaded = Row | Entry | bool | tuple[str, ...] | None
+Loaded = Row | Entry | bool | tuple[str, ...] | tuple[Sink, ...] | None
 """What `load` answers: a row, or the answer to a lookup; None when there is none."""
 
 
@@ -28,6 +31,15 @@ class Timer(NamedTuple):
     slot: str
 
 
+class StoredState(NamedTuple):
+    """State of an object key."""
+
+    entries: dict[str, StateRow]
+    """By name, sorted."""
+    is_complete: bool
+    """Whether that is all of it."""
+
+
 class StoredDeployment(NamedTuple):
     """A registered set of handlers."""
 
@@ -35,7 +47,24 @@ class StoredDeployment(NamedTuple):
     name: str
     manifest: Manifest
     created_at_ms: int
+    """When it was registered last; of those that serve a service, the latest is used."""
     revision: int
+    """How often its name was registered, or for an endpoint the greatest of `revisions`."""
+    endpoint: Endpoint | None = None
+    """Where it is reached; None for workers, which dial in."""
+    revisions: dict[str, int] | None = None
+    """By service of an endpoint: how often any endpoint was registered with it."""
+    settings: dict[str, ServiceSettings] | None = None
+    """By service: what operators have set."""
+
+    def services(self) -> tuple[ServiceManifest, ...]:
+        """Return the services with what operators have set."""
+        if self.settings is None:
+            return self.manifest.services
+        return tuple(
+            self.settings.get(service.name, NO_SETTINGS).applied(service)
+            for service in self.manifest.services
+        )
 
 
 class InvocationFilter(NamedTuple):
@@ -99,8 +128,26 @@ class Store(Protocol):
         """Return the journal of an invocation, in order."""
         ...
 
-    async def state(self, partition: int, service: str, key: str) -> dict[str, bytes]:
-        """Return the whole state of an object key, sorted by name."""
+    async def state(
+        self, partition: int, service: str, key: str, at_ms: int, size_bytes_max: int | None = None
+    ) -> StoredState:
+        """Return the state of an object key, sorted by name, without what has expired by `at_ms`.
+
+        Args:
+            size_bytes_max: Of names and rows together; what comes after is left out.
+        """
+        ...
+
+    async def state_keys(
+        self, partition: int, service: str, at_ms: int, after: str, limit: int
+    ) -> list[str]:
+        """Return the keys of a service that have state at `at_ms`, sorted, greater than `after`."""
+        ...
+
+    async def expired_state(
+        self, partition: int, at_ms: int, limit: int
+    ) -> list[tuple[str, str, str]]:
+        """Return (service, key, name) of state entries that have expired, oldest first."""
         ...
 
     async def timers(self, partition: int, after: Timer | None, limit: int) -> list[Timer]:
@@ -127,8 +174,23 @@ class Store(Protocol):
         """Return invocations of all partitions, newest first by (created_at_ms, id)."""
         ...
 
+    def scan(self, scan: Scan) -> AsyncIterator[list[Scanned]]:
+        """Iterate over rows of all partitions, in pages of at most `PAGE_ROWS`.
+
+        It may read much, and does so aside: commits and other reads do not wait. Leaving early, or
+        cancelling, ends it.
+
+        Raises:
+            StorageError: While it is iterated over.
+        """
+        ...
+
     async def put_deployment(self, deployment: StoredDeployment) -> None:
         """Write a deployment durably."""
+        ...
+
+    async def delete_deployment(self, deployment_id: str) -> None:
+        """Delete a deployment durably. One that does not exist is no error."""
         ...
 
     async def deployments(self) -> Sequence[StoredDeployment]:

@@ -7,17 +7,48 @@ closing change nothing, so a simulated server can crash and another one go on wi
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from copy import copy
+from itertools import chain, islice
 from typing import TypeVar, cast
 
-from holdfast.engine.decision import Batch, DeleteJournal, DeleteTimers, Range, Row
+from holdfast.domain.message import Output
+from holdfast.engine.decision import Batch, DeleteAnnex, DeleteJournal, DeleteTimers, Range, Row
 from holdfast.engine.record import OutboxRow
-from holdfast.engine.row import InvocationRow, JournalRow, Key, Lookup, StateRow, Status, Table
-from holdfast.storage.base import InvocationFilter, Loaded, StoredDeployment, Timer
+from holdfast.engine.row import (
+    AnnexRow,
+    InvocationRow,
+    JournalRow,
+    Key,
+    LockRow,
+    Lookup,
+    PromiseRow,
+    StateRow,
+    Status,
+    Table,
+)
+from holdfast.storage.base import (
+    InvocationFilter,
+    Loaded,
+    StoredDeployment,
+    StoredState,
+    Timer,
+)
 from holdfast.storage.rule import child_of, fenced, journal_refused, note_of
+from holdfast.storage.scan import (
+    PAGE_ROWS,
+    Comparison,
+    Condition,
+    KeyedRow,
+    Order,
+    Scan,
+    Scanned,
+    ScannedInvocation,
+    Source,
+    is_met,
+)
 
-_Item = TypeVar("_Item", Timer, int, str, tuple[int, str])
+_Item = TypeVar("_Item", Timer, int, str, tuple[int, str], tuple[int, str, str, str])
 
 
 def _discard(items: list[_Item], item: _Item) -> None:
@@ -34,7 +65,12 @@ class _Partition:
         self.owner = ""
         self.rows: dict[Key, Row] = {}
         self.journals: dict[str, dict[int, JournalRow]] = {}
-        self.states: dict[tuple[str, str], dict[str, bytes]] = {}
+        self.notes: dict[str, set[str]] = {}
+        """By invocation: the notes of its journal."""
+        self.states: dict[tuple[str, str], dict[str, StateRow]] = {}
+        self.state_expiries: list[tuple[int, str, str, str]] = []
+        self.annexes: dict[str, dict[str, AnnexRow]] = {}
+        self.promises: dict[tuple[str, str], list[str]] = {}
         self.timers: list[Timer] = []
         self.timers_of: dict[str, list[Timer]] = {}
         self.outbox: list[int] = []
@@ -70,16 +106,26 @@ class _Partition:
                 self._put(key, row)
         for entry in batch.journal:
             self.journals.setdefault(entry.invocation_id, {})[entry.index] = entry
+            note = note_of(entry.entry)
+            if note is not None:
+                self.notes.setdefault(entry.invocation_id, set()).add(note)
 
     def _delete_range(self, range_: Range) -> None:
         if isinstance(range_, DeleteTimers):
             for timer in tuple(self.timers_of.get(range_.invocation_id, ())):
                 self._delete((Table.TIMER, *timer))
         elif isinstance(range_, DeleteJournal):
-            self.journals.pop(range_.invocation_id, None)
+            self._drop_journal(range_.invocation_id)
+        elif isinstance(range_, DeleteAnnex):
+            for slot in tuple(self.annexes.get(range_.invocation_id, ())):
+                self._delete((Table.ANNEX, range_.invocation_id, slot))
         else:
             for name in tuple(self.states.get((range_.service, range_.key), ())):
                 self._delete((Table.STATE, range_.service, range_.key, name))
+
+    def _drop_journal(self, invocation_id: str) -> None:
+        self.journals.pop(invocation_id, None)
+        self.notes.pop(invocation_id, None)
 
     def _delete(self, key: Key, *, is_replaced: bool = False) -> None:
         row = self.rows.pop(key, None)
@@ -90,16 +136,27 @@ class _Partition:
             if row.status == Status.COMPLETED and row.expires_at_ms:
                 _discard(self.expiries, (row.expires_at_ms, row.id))
             if not is_replaced:
-                self.journals.pop(row.id, None)
+                self._drop_journal(row.id)
         elif key[0] == Table.TIMER:
             timer = Timer(*cast("tuple[int, str, str]", key[1:]))
             _discard(self.timers, timer)
             self.timers_of[timer.invocation_id].remove(timer)
-        elif key[0] == Table.STATE:
+        elif isinstance(row, StateRow):
+            self._delete_state(key, row)
+        elif key[0] == Table.ANNEX:
+            _, invocation_id, slot = cast("tuple[Table, str, str]", key)
+            del self.annexes[invocation_id][slot]
+        elif key[0] == Table.PROMISE:
             _, service, object_key, name = cast("tuple[Table, str, str, str]", key)
-            del self.states[service, object_key][name]
+            _discard(self.promises[service, object_key], name)
         elif key[0] == Table.OUTBOX:
             _discard(self.outbox, cast("int", key[1]))
+
+    def _delete_state(self, key: Key, row: StateRow) -> None:
+        _, service, object_key, name = cast("tuple[Table, str, str, str]", key)
+        del self.states[service, object_key][name]
+        if row.expires_at_ms:
+            _discard(self.state_expiries, (row.expires_at_ms, service, object_key, name))
 
     def _put(self, key: Key, row: Row) -> None:
         # By value: this kind of row is mutable, and its writer may go on with its own.
@@ -110,7 +167,15 @@ class _Partition:
                 insort(self.expiries, (row.expires_at_ms, row.id))
         elif isinstance(row, StateRow):
             _, service, object_key, name = cast("tuple[Table, str, str, str]", key)
-            self.states.setdefault((service, object_key), {})[name] = row.value
+            self.states.setdefault((service, object_key), {})[name] = row
+            if row.expires_at_ms:
+                insort(self.state_expiries, (row.expires_at_ms, service, object_key, name))
+        elif isinstance(row, AnnexRow):
+            _, invocation_id, slot = cast("tuple[Table, str, str]", key)
+            self.annexes.setdefault(invocation_id, {})[slot] = row
+        elif isinstance(row, PromiseRow):
+            _, service, object_key, name = cast("tuple[Table, str, str, str]", key)
+            insort(self.promises.setdefault((service, object_key), []), name)
         elif isinstance(row, OutboxRow):
             insort(self.outbox, cast("int", key[1]))
         elif key[0] == Table.TIMER:
@@ -123,16 +188,57 @@ class _Partition:
         if isinstance(key[0], Table):
             return self.rows.get(key)
         if key[0] == Lookup.STATE_NAMES:
-            return tuple(sorted(self.states.get(cast("tuple[str, str]", key[1:]), ())))
-        journal = self.journals.get(cast("str", key[1]), {})
+            _, service, object_key, at_ms = cast("tuple[Lookup, str, str, int]", key)
+            rows = self.states.get((service, object_key), {})
+            return tuple(sorted(name for name, row in rows.items() if row.is_live(at_ms)))
+        if key[0] == Lookup.PROMISE_NAMES:
+            return tuple(self.promises.get(cast("tuple[str, str]", key[1:]), ()))
         if key[0] == Lookup.HAS_NOTIFICATION:
-            return any(note_of(item.entry) == key[2] for item in journal.values())
+            return key[2] in self.notes.get(cast("str", key[1]), ())
+        if key[0] == Lookup.ANNEX_SINKS:
+            annex = self.annexes.get(cast("str", key[1]), {})
+            return tuple(row.sink for _, row in sorted(annex.items()) if row.sink is not None)
+        journal = self.journals.get(cast("str", key[1]), {})
         if key[0] == Lookup.CHILDREN:
             children = (child_of(journal[index].entry) for index in sorted(journal))
             return tuple(child for child in children if child is not None)
         assert key[0] == Lookup.ENTRY, f"a store cannot answer {key}"
         item = journal.get(cast("int", key[2]))
         return None if item is None else item.entry
+
+    def scan(self, scan: Scan) -> Iterator[Scanned]:
+        """Iterate over rows that meet the conditions of a scan, in any order."""
+        for id_ in self._ids(scan.conditions) if scan.source is Source.JOURNAL else ():
+            journal = self.journals.get(id_, {})
+            yield from (journal[index] for index in sorted(journal))
+        if scan.source is Source.INVOCATION:
+            for id_ in self._ids(scan.conditions):
+                row = self.rows[Table.INVOCATION, id_]
+                if isinstance(row, InvocationRow) and _is_scanned(row, scan.conditions):
+                    yield ScannedInvocation(row, self._output(row) if scan.has_outputs else None)
+        elif scan.source is not Source.JOURNAL:
+            for key, row in self.rows.items():
+                if isinstance(row, _SCANNED_ROWS[scan.source]):
+                    service, object_key, *name = cast("tuple[str, ...]", key[1:])
+                    found = KeyedRow(service, object_key, name[0] if name else "", row)
+                    fields = {"service": service, "key": object_key, "name": found.name}
+                    if all(is_met(c, fields[c.column]) for c in scan.conditions):
+                        yield found
+
+    def _ids(self, conditions: Sequence[Condition]) -> Iterator[str]:
+        """Iterate over ids of invocations that meet the conditions on ids, without reading all."""
+        on_id = [c for c in conditions if c.column == "id"]
+        wanted = next((c.values for c in on_id if c.comparison is Comparison.IN), None)
+        for id_ in sorted(chain(*self.ids.values()) if wanted is None else set(wanted)):
+            assert isinstance(id_, str)
+            if (Table.INVOCATION, id_) in self.rows and all(is_met(c, id_) for c in on_id):
+                yield id_
+
+    def _output(self, row: InvocationRow) -> Output | None:
+        if not row.has_failed or row.output_index is None:
+            return None
+        stored = self.journals.get(row.id, {}).get(row.output_index)
+        return stored.entry if stored is not None and isinstance(stored.entry, Output) else None
 
 
 class MemoryStore:
@@ -190,9 +296,39 @@ class MemoryStore:
         journal = self._partitions[partition].journals.get(invocation_id, {})
         return [journal[index] for index in sorted(journal)]
 
-    async def state(self, partition: int, service: str, key: str) -> dict[str, bytes]:
-        """Return the whole state of an object key, sorted by name."""
-        return dict(sorted(self._partitions[partition].states.get((service, key), {}).items()))
+    async def state(
+        self, partition: int, service: str, key: str, at_ms: int, size_bytes_max: int | None = None
+    ) -> StoredState:
+        """Return the state of an object key, sorted by name, as much as fits."""
+        entries: dict[str, StateRow] = {}
+        size = 0
+        for name, row in sorted(self._partitions[partition].states.get((service, key), {}).items()):
+            if not row.is_live(at_ms):
+                continue
+            size += len(name) + len(row.value)
+            if size_bytes_max is not None and size > size_bytes_max:
+                return StoredState(entries, is_complete=False)
+            entries[name] = row
+        return StoredState(entries, is_complete=True)
+
+    async def state_keys(
+        self, partition: int, service: str, at_ms: int, after: str, limit: int
+    ) -> list[str]:
+        """Return the keys of a service that have state, sorted, greater than `after`."""
+        keys = sorted(
+            key
+            for (of, key), rows in self._partitions[partition].states.items()
+            if of == service and key > after and any(row.is_live(at_ms) for row in rows.values())
+        )
+        return keys[:limit]
+
+    async def expired_state(
+        self, partition: int, at_ms: int, limit: int
+    ) -> list[tuple[str, str, str]]:
+        """Return (service, key, name) of state entries that have expired, oldest first."""
+        expiries = self._partitions[partition].state_expiries
+        count = bisect_left(expiries, (at_ms + 1, "", "", ""))
+        return [place[1:] for place in expiries[: min(count, limit)]]
 
     async def timers(self, partition: int, after: Timer | None, limit: int) -> list[Timer]:
         """Return the next timers after one of them."""
@@ -240,9 +376,25 @@ class MemoryStore:
         found.sort(key=lambda row: (row.created_at_ms, row.id), reverse=True)
         return found[:limit]
 
+    async def scan(self, scan: Scan) -> AsyncIterator[list[Scanned]]:
+        """Iterate over rows of all partitions, in pages. Takes its time on the event loop."""
+        found = [row for partition in self._partitions for row in partition.scan(scan)]
+        if scan.order is not None:
+            rows = cast("list[ScannedInvocation]", found)
+            rows.sort(key=lambda it: it.row.id)
+            is_newest = scan.order is Order.NEWEST
+            rows.sort(key=lambda it: it.row.created_at_ms, reverse=is_newest)
+        rest = islice(found, scan.limit)
+        while page := list(islice(rest, PAGE_ROWS)):
+            yield page
+
     async def put_deployment(self, deployment: StoredDeployment) -> None:
         """Write a deployment."""
         self._deployments[deployment.id] = deployment
+
+    async def delete_deployment(self, deployment_id: str) -> None:
+        """Delete a deployment, if it exists."""
+        self._deployments.pop(deployment_id, None)
 
     async def deployments(self) -> Sequence[StoredDeployment]:
         """Return all deployments, oldest first."""
@@ -251,6 +403,22 @@ class MemoryStore:
     def is_durable(self) -> bool:
         """Return False: nothing survives the process."""
         return False
+
+
+_SCANNED_ROWS = {Source.STATE: StateRow, Source.LOCK: LockRow, Source.PROMISE: PromiseRow}
+
+
+def _is_scanned(row: InvocationRow, conditions: Sequence[Condition]) -> bool:
+    target = row.target
+    fields: dict[str, str | int | None] = {
+        "id": row.id,
+        "status": row.status,
+        "service": target.service,
+        "handler": target.handler,
+        "key": target.key,
+        "created_at_ms": row.created_at_ms,
+    }
+    return all(is_met(condition, fields[condition.column]) for condition in conditions)
 
 
 def _is_match(row: InvocationRow, query: InvocationFilter, before: tuple[int, str] | None) -> bool:

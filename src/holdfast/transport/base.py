@@ -7,9 +7,11 @@ through the callbacks.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
 
+from holdfast.domain.deployment import Endpoint, HttpVersion
+from holdfast.domain.errors import TransportError
 from holdfast.domain.message import Entry, FromHandler, Notification, Start
 from holdfast.domain.target import Manifest
 
@@ -23,6 +25,31 @@ class ServerStream(Protocol):
 
     def on_closed(self, reason: str | None) -> None:
         """The stream is over; `reason` is None after a terminal message. Called once."""
+        ...
+
+
+class Refusal(NamedTuple):
+    """The handler's side answered, and did not run the handler."""
+
+    code: int
+    """HTTP status, or the one that comes nearest."""
+    retry_after_ms: int | None = None
+    """The wait that it asked for; None leaves it to the retry policy."""
+    is_counted: bool = True
+    """Whether the handler counts it as an attempt of its own (`Start.retry_count`)."""
+
+
+class AttemptStream(ServerStream, Protocol):
+    """The server's end of an attempt for carriers to peers that are not ours."""
+
+    def on_messages_recorded(
+        self, messages: Sequence[FromHandler], then: Callable[[], None]
+    ) -> None:
+        """Like `on_messages`; `then` is called when they are durable, or never."""
+        ...
+
+    def on_refused(self, reason: str, refusal: Refusal) -> None:
+        """Like `on_closed`, for an attempt that never began. Called once, instead of it."""
         ...
 
 
@@ -60,3 +87,87 @@ class HandlerPort(Protocol):
     def open(self, start: Start, entries: Sequence[Entry], stream: ServerStream) -> HandlerStream:
         """Begin an attempt: `entries` is the journal so far, `start.known_entries` of them."""
         ...
+
+
+class AttemptPort(Protocol):
+    """What the server opens attempts on: every `HandlerPort`, and those that need more of it."""
+
+    deployment_name: str
+    manifest: Manifest
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether no new attempts should be opened here."""
+        ...
+
+    def open(self, start: Start, entries: Sequence[Entry], stream: AttemptStream) -> HandlerStream:
+        """See `HandlerPort`."""
+        ...
+
+
+class EndpointPort(AttemptPort, Protocol):
+    """The handlers of one registered endpoint."""
+
+    def update(self, endpoint: Endpoint, manifest: Manifest) -> None:
+        """Reach them as registered anew. Open attempts go on as they began."""
+        ...
+
+    async def close(self) -> None:
+        """Break open attempts and close connections. Idempotent."""
+        ...
+
+
+Sign = Callable[[str, str | None], list[tuple[str, str]]]
+"""Returns the headers that prove to an endpoint who asks: of a path below the endpoint's address,
+such as `/discover`, and the key of the object, if there is one. They are valid for a short time, so
+each request is signed by itself."""
+
+
+class Dialer(Protocol):
+    """What reaches endpoints that are registered by address."""
+
+    async def discover(
+        self, uri: str, headers: dict[str, str], http_version: HttpVersion | None
+    ) -> tuple[Endpoint, Manifest]:
+        """Ask an endpoint what it serves.
+
+        Args:
+            uri: As `Endpoint.uri`; need not be normalised.
+            headers: Sent with the request, and with every later one.
+            http_version: None takes HTTP/2, with TLS the best that both know.
+
+        Raises:
+            UsageError: HF1281 or HF1282, this is not asked at all.
+            EndpointError: It cannot be asked, or does not answer as endpoints do.
+            DiscoveryError: What it says about itself cannot be used.
+        """
+        ...
+
+    def connect(self, name: str, endpoint: Endpoint, manifest: Manifest) -> EndpointPort:
+        """Return the port to an endpoint; nothing is sent before an attempt is opened."""
+        ...
+
+
+class EndpointError(TransportError):
+    """An endpoint did not answer its discovery as endpoints do. Try again once it is mended.
+
+    Args:
+        message: What happened.
+        code: Ours.
+        restate_code: What a Restate server calls it, `META…`.
+        status: HTTP status with which a registration fails.
+        hint: What to do.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str,
+        restate_code: str | None = None,
+        status: int = 500,
+        hint: str = "",
+    ) -> None:
+        super().__init__(message, code=code, hint=hint)
+        self.restate_code = restate_code
+        self.status = status

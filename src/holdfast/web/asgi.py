@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
 from typing import Any, NamedTuple
 
 Scope = MutableMapping[str, Any]
@@ -23,6 +25,34 @@ class Response(NamedTuple):
     body: bytes
 
 
+class StreamedResponse(NamedTuple):
+    """A response whose body comes piece by piece."""
+
+    status: int
+    headers: Headers
+    pieces: AsyncGenerator[bytes]
+    """Raises HoldfastError to break off: the client sees an incomplete response."""
+
+
+_PIECE_TIMEOUT_S = 30.0
+
+
+async def send_streamed(send: Send, response: StreamedResponse) -> None:
+    """Send a streamed response. A client that takes nothing for 30 s is cut off.
+
+    Raises:
+        HoldfastError: From the pieces. The response stays incomplete.
+        TimeoutError: The client takes nothing. The response stays incomplete.
+    """
+    status, headers, pieces = response
+    async with contextlib.aclosing(pieces):
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        async for piece in pieces:
+            async with asyncio.timeout(_PIECE_TIMEOUT_S):
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+
+
 async def send_response(send: Send, response: Response) -> None:
     """Send a whole response."""
     status, headers, body = response
@@ -30,6 +60,14 @@ async def send_response(send: Send, response: Response) -> None:
     headers.append((b"content-length", b"%d" % len(body)))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+async def send_head(send: Send, response: Response) -> None:
+    """Send a response to HEAD: as for GET, without the body."""
+    status, headers, body = response
+    headers.append((b"content-length", b"%d" % len(body)))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": b""})
 
 
 async def refuse_websocket(scope: Scope, send: Send, response: Response) -> None:

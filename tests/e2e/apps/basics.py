@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import dataclass
 
@@ -102,6 +103,23 @@ async def book(ctx: hf.Context, name: str) -> str:
     except hf.TerminalError as error:
         await ctx.run("undo", note, f"undo {name} {error.code}")
         raise
+
+
+async def stroll(name: str) -> None:
+    note(f"stroll {name}")
+    try:
+        await asyncio.Event().wait()
+    finally:
+        now_note(f"stopped-{name}")
+
+
+@trip.handler
+async def wander(ctx: hf.Context, name: str) -> str:
+    """Walk about until a signal says where to go."""
+    async with hf.saga() as saga:
+        saga.compensate(note, f"home {name}", name="go home")
+        winner = await hf.race(ctx.run("stroll", stroll, name), ctx.signal("go", str))
+    return f"went {winner.value}"
 
 
 app = hf.App(greeter, counter, waiter, trip)

@@ -13,7 +13,8 @@ import apsw
 import pytest
 
 from holdfast.domain.errors import CorruptState, StorageError
-from holdfast.engine.row import Status
+from holdfast.domain.message import Value
+from holdfast.engine.row import Key, PromiseRow, Status, Table
 from holdfast.storage.sqlite import SqliteStore
 from holdfast.storage.sqlite import file as file_module
 from holdfast.storage.sqlite.file import APPLICATION_ID, SCHEMA_VERSION
@@ -313,5 +314,26 @@ async def test_a_migration_that_was_cut_off_is_done_again(
             await SqliteStore(path).open()
     await fill(path)
     tool = apsw.Connection(str(path))
-    assert tool.execute("SELECT version FROM migration").fetchall() == [(1,)]
+    assert tool.execute("SELECT version FROM migration").fetchall() == [
+        (version,) for version in range(1, SCHEMA_VERSION + 1)
+    ]
     tool.close()
+
+
+async def test_a_file_of_the_first_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "data.db"
+    with monkeypatch.context() as old:
+        old.setattr(file_module, "SCHEMA_VERSION", 1)
+        store = SqliteStore(path, partition_count=3)
+        await store.open()
+        await store.acquire(0, "me", 1)
+        await store.close()
+    store = SqliteStore(path)
+    await store.open()
+    assert store.partition_count == 3
+    epoch = await store.acquire(0, "me", 2)
+    assert epoch == 2
+    promise: Key = (Table.PROMISE, "signup", "k", "confirmed")
+    await store.commit(batch(0, epoch, put={promise: PromiseRow(Value(b"1"))}))
+    assert await store.load(0, [promise]) == {promise: PromiseRow(Value(b"1"))}
+    await store.close()

@@ -7,7 +7,10 @@ import apsw
 import pytest
 
 import holdfast.storage.sqlite as package
+from holdfast.engine.row import Status
+from holdfast.storage.scan import Comparison, Condition, Order, Scan, Source
 from holdfast.storage.sqlite.query import QUERIES, parse_queries
+from holdfast.storage.sqlite.scan import statement_of
 
 FOLDER = Path(package.__file__).parent
 
@@ -28,6 +31,7 @@ def test_every_statement_is_used() -> None:
     used = {name for name in QUERIES if name in quoted}
     # Those of a table are named after it.
     tables = {"lock", "inbox", "timer", "state", "outbox", "dedup", "counter", "invocation"}
+    tables |= {"promise", "annex"}
     used |= {f"{verb}_{table}" for verb in ("put", "delete", "load") for table in tables}
     assert set(QUERIES) - used == set()
 
@@ -52,8 +56,8 @@ def is_explained(name: str) -> bool:
 
 @pytest.mark.parametrize("name", [name for name in QUERIES if is_explained(name)])
 def test_no_statement_reads_a_whole_table(schema: apsw.Connection, name: str) -> None:
-    """Lists and `deployments` are meant to; everything else is asked with every record."""
-    if name in ("deployments", "live_invocations"):
+    """Lists, scans and `deployments` are meant to; everything else is asked with every record."""
+    if name in ("deployments", "live_invocations") or name.startswith("scan_"):
         return
     steps = plan(schema, QUERIES[name].format(filter=""))
     assert "SCAN" not in steps, steps
@@ -68,3 +72,22 @@ def test_pages_by_status_come_from_the_index(schema: apsw.Connection) -> None:
     steps = plan(schema, QUERIES["live_with_status"])
     assert "invocation_live (partition=? AND status=? AND id>?)" in steps
     assert "TEMP" not in steps
+
+
+ID = Condition("id", Comparison.IN, ("inv_1",))
+LIVE = Condition("status", Comparison.NOT_IN, (Status.COMPLETED,))
+
+
+@pytest.mark.parametrize(
+    ("scan", "expected"),
+    [
+        (Scan(Source.INVOCATION, (ID,)), "sqlite_autoindex_invocation_1 (id=?)"),
+        (Scan(Source.INVOCATION, (LIVE, ID)), "sqlite_autoindex_invocation_1 (id=?)"),
+        (Scan(Source.INVOCATION, (LIVE,)), "invocation_live"),
+        (Scan(Source.INVOCATION, (LIVE,), Order.NEWEST, 9), "COVERING INDEX invocation_live"),
+        (Scan(Source.INVOCATION, (), Order.NEWEST, 9), "INDEX invocation_age"),
+        (Scan(Source.JOURNAL, (ID,)), "sqlite_autoindex_invocation_1 (id=?)"),
+    ],
+)
+def test_scans_use_indexes(schema: apsw.Connection, scan: Scan, expected: str) -> None:
+    assert expected in plan(schema, statement_of(scan).sql)

@@ -9,7 +9,7 @@ import apsw
 import pytest
 
 from holdfast.domain.errors import Fenced, StorageError
-from holdfast.engine.row import DedupRow, Key, Status, Table
+from holdfast.engine.row import DedupRow, Key, StateRow, Status, Table
 from holdfast.storage.base import InvocationFilter
 from holdfast.storage.sqlite import SqliteStore
 from holdfast.storage.sqlite import writer as writer_module
@@ -216,9 +216,10 @@ async def test_the_time_of_commits_decides_where_they_run(
 )
 async def test_a_value_that_cannot_be_stored_harms_nobody(store: SqliteStore, key: Key) -> None:
     epoch = await store.acquire(0, "me", 1)
+    row = StateRow(b"") if key[0] is Table.STATE else DedupRow(1)
     answers = await asyncio.gather(
         store.commit(batch(0, epoch, put={DEDUP: DedupRow(1)})),
-        store.commit(batch(0, epoch, invocation(3), put={key: DedupRow(1)})),
+        store.commit(batch(0, epoch, invocation(3), put={key: row})),
         store.commit(batch(0, epoch - 1, invocation(4))),
         store.commit(batch(0, epoch, invocation(5))),
         return_exceptions=True,

@@ -5,7 +5,7 @@ apsw's own types name `collections.abc.Buffer`, which Python has had since 3.12 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol, cast
 
 import apsw
@@ -29,6 +29,14 @@ class Cursor(Protocol):
 
     def fetchall(self) -> Found:
         """Read all rows; ends the statement."""
+        ...
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        """Read row by row. Close the cursor if you stop before the end."""
+        ...
+
+    def close(self, force: bool = ...) -> None:
+        """End the statement."""
         ...
 
 

@@ -18,7 +18,7 @@ SQLITE_VERSION_MIN = (3, 51, 3)
 """Older ones can corrupt a database when a WAL is reset while another connection reads it."""
 APPLICATION_ID = 0x484F4C44
 """`HOLD`, in the header of every file of ours."""
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 5
 """Number of the last file in `migration/`; also the file's user_version."""
 CHECK_SIZE_MAX = 64 * 1024 * 1024
 """Larger files are not checked when they are opened: it takes about 1 ms per megabyte."""

@@ -110,8 +110,8 @@ WHERE partition = ?1 AND (at_ms, invocation_id, slot) > (?2, ?3, ?4)
 ORDER BY at_ms, invocation_id, slot LIMIT ?5
 
 -- name: put_state
-INSERT OR REPLACE INTO state (partition, service, object_key, name, data)
-VALUES (?1, ?2, ?3, ?4, ?5)
+INSERT OR REPLACE INTO state (partition, service, object_key, name, data, expires_at_ms)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6)
 
 -- name: delete_state
 DELETE FROM state WHERE partition = ?1 AND service = ?2 AND object_key = ?3 AND name = ?4
@@ -124,10 +124,52 @@ DELETE FROM state WHERE partition = ?1 AND service = ?2 AND object_key = ?3
 
 -- name: state
 SELECT name, data FROM state WHERE partition = ?1 AND service = ?2 AND object_key = ?3
-ORDER BY name
+AND (expires_at_ms IS NULL OR expires_at_ms > ?4) ORDER BY name
 
 -- name: state_names
-SELECT name FROM state WHERE partition = ?1 AND service = ?2 AND object_key = ?3 ORDER BY name
+SELECT name FROM state WHERE partition = ?1 AND service = ?2 AND object_key = ?3
+AND (expires_at_ms IS NULL OR expires_at_ms > ?4) ORDER BY name
+
+-- name: state_keys
+SELECT DISTINCT object_key FROM state
+WHERE partition = ?1 AND service = ?2 AND object_key > ?3
+AND (expires_at_ms IS NULL OR expires_at_ms > ?4) ORDER BY object_key LIMIT ?5
+
+-- name: expired_state
+SELECT service, object_key, name FROM state
+WHERE partition = ?1 AND expires_at_ms IS NOT NULL AND expires_at_ms <= ?2
+ORDER BY expires_at_ms LIMIT ?3
+
+-- name: put_annex
+INSERT OR REPLACE INTO annex (partition, invocation_id, slot, data) VALUES (?1, ?2, ?3, ?4)
+
+-- name: delete_annex
+DELETE FROM annex WHERE partition = ?1 AND invocation_id = ?2 AND slot = ?3
+
+-- name: load_annex
+SELECT data FROM annex WHERE partition = ?1 AND invocation_id = ?2 AND slot = ?3
+
+-- Slots of sinks, and of nothing else, begin with `s`.
+-- name: annex_sinks
+SELECT data FROM annex
+WHERE partition = ?1 AND invocation_id = ?2 AND slot >= 's' AND slot < 't' ORDER BY slot
+
+-- name: clear_annex
+DELETE FROM annex WHERE partition = ?1 AND invocation_id = ?2
+
+-- name: put_promise
+INSERT OR REPLACE INTO promise (partition, service, object_key, name, data)
+VALUES (?1, ?2, ?3, ?4, ?5)
+
+-- name: delete_promise
+DELETE FROM promise WHERE partition = ?1 AND service = ?2 AND object_key = ?3 AND name = ?4
+
+-- name: load_promise
+SELECT data FROM promise
+WHERE partition = ?1 AND service = ?2 AND object_key = ?3 AND name = ?4
+
+-- name: promise_names
+SELECT name FROM promise WHERE partition = ?1 AND service = ?2 AND object_key = ?3 ORDER BY name
 
 -- name: put_outbox
 INSERT OR REPLACE INTO outbox (partition, sequence, data) VALUES (?1, ?2, ?3)
@@ -186,9 +228,38 @@ WHERE status != 6 AND (created_at_ms, id) < (?1, ?2) {filter}
 ORDER BY created_at_ms DESC, id DESC LIMIT ?3)
 ORDER BY created_at_ms DESC, id DESC
 
+-- Scans, made by `scan.py`: {filter} is one or more conditions, {limit} a binding, -1 for none.
+-- name: scan_invocation
+SELECT data FROM invocation WHERE {filter} {order}LIMIT {limit}
+
+-- The same when no completed ones are wanted: reads the index of the live ones, then the rows.
+-- name: scan_live
+SELECT data FROM invocation WHERE serial IN (
+SELECT serial FROM invocation INDEXED BY invocation_live WHERE {filter} {order}LIMIT {limit})
+{order}
+
+-- name: scan_journal
+SELECT invocation.id, idx, at_ms, journal.data FROM invocation
+JOIN journal ON journal.serial = invocation.serial
+WHERE {filter} ORDER BY invocation.serial, idx LIMIT {limit}
+
+-- name: scan_lock
+SELECT service, object_key, '', data FROM lock WHERE {filter} LIMIT {limit}
+
+-- name: scan_state
+SELECT service, object_key, name, data FROM state WHERE {filter} LIMIT {limit}
+
+-- name: scan_promise
+SELECT service, object_key, name, data FROM promise WHERE {filter} LIMIT {limit}
+
 -- name: put_deployment
-INSERT OR REPLACE INTO deployment (id, name, created_at_ms, revision, manifest)
-VALUES (?1, ?2, ?3, ?4, ?5)
+INSERT OR REPLACE INTO deployment
+(id, name, created_at_ms, revision, manifest, endpoint, revisions, settings)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+
+-- name: delete_deployment
+DELETE FROM deployment WHERE id = ?1
 
 -- name: deployments
-SELECT id, name, created_at_ms, revision, manifest FROM deployment ORDER BY created_at_ms, id
+SELECT id, name, created_at_ms, revision, manifest, endpoint, revisions, settings
+FROM deployment ORDER BY created_at_ms, id

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import apsw
 import msgspec
 
-from holdfast.engine.decision import Batch, DeleteJournal, DeleteTimers, Range
-from holdfast.engine.row import InvocationRow, JournalRow, Status, Table
+from holdfast.engine.decision import Batch, DeleteAnnex, DeleteJournal, DeleteTimers, Range
+from holdfast.engine.row import InvocationRow, JournalRow, StateRow, Status, Table
 from holdfast.storage.rule import child_of, fenced, journal_refused, note_of
 from holdfast.storage.sqlite.driver import Bindings, Connection, Cursor
 from holdfast.storage.sqlite.query import QUERIES
@@ -22,6 +22,7 @@ _PUT_ENTRY = QUERIES["put_entry"]
 _DELETE_JOURNAL = QUERIES["delete_journal"]
 _DELETE_TIMERS = QUERIES["delete_timers"]
 _CLEAR_STATE = QUERIES["clear_state"]
+_CLEAR_ANNEX = QUERIES["clear_annex"]
 
 _TABLES: dict[Table, str] = {
     Table.LOCK: "lock",
@@ -31,6 +32,8 @@ _TABLES: dict[Table, str] = {
     Table.OUTBOX: "outbox",
     Table.DEDUP: "dedup",
     Table.PARTITION: "counter",
+    Table.PROMISE: "promise",
+    Table.ANNEX: "annex",
 }
 _PUT = {table: QUERIES[f"put_{name}"] for table, name in _TABLES.items()}
 _DELETE = {table: QUERIES[f"delete_{name}"] for table, name in _TABLES.items()}
@@ -75,6 +78,10 @@ def encode_batch(batch: Batch) -> EncodedBatch:
             writes.setdefault(_DELETE_INVOCATION, []).append(key[1:])
         elif row is None:
             writes.setdefault(_DELETE[table], []).append((partition, *key[1:]))
+        elif isinstance(row, StateRow):
+            expires_at_ms = row.expires_at_ms or None
+            bindings = (partition, *key[1:], encode(row), expires_at_ms)
+            writes.setdefault(_PUT[table], []).append(bindings)
         elif table is Table.TIMER:
             writes.setdefault(_PUT[table], []).append((partition, *key[1:]))
         else:
@@ -87,6 +94,8 @@ def _encode_range(partition: int, range_: Range) -> tuple[str, Bindings]:
         return _DELETE_TIMERS, (range_.invocation_id,)
     if isinstance(range_, DeleteJournal):
         return _DELETE_JOURNAL, (range_.invocation_id,)
+    if isinstance(range_, DeleteAnnex):
+        return _CLEAR_ANNEX, (partition, range_.invocation_id)
     return _CLEAR_STATE, (partition, range_.service, range_.key)
 
 

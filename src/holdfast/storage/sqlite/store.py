@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -12,11 +12,14 @@ from typing import Any, NamedTuple, TypeVar, cast
 import apsw
 import msgspec
 
+from holdfast.domain.deployment import Endpoint
 from holdfast.domain.message import Entry
+from holdfast.domain.setting import ServiceSettings
 from holdfast.domain.target import Manifest
 from holdfast.engine.decision import Batch
 from holdfast.engine.record import OutboxRow
 from holdfast.engine.row import (
+    AnnexRow,
     DedupRow,
     InboxRow,
     InvocationRow,
@@ -25,12 +28,21 @@ from holdfast.engine.row import (
     LockRow,
     Lookup,
     PartitionRow,
+    PromiseRow,
+    Sink,
     StateRow,
     Status,
     Table,
     TimerRow,
 )
-from holdfast.storage.base import InvocationFilter, Loaded, StoredDeployment, Timer
+from holdfast.storage.base import (
+    InvocationFilter,
+    Loaded,
+    StoredDeployment,
+    StoredState,
+    Timer,
+)
+from holdfast.storage.scan import Scan, Scanned
 from holdfast.storage.sqlite.driver import Bindings, Connection, Cursor, Found, Value
 from holdfast.storage.sqlite.failure import (
     VALUE_ERRORS,
@@ -42,18 +54,24 @@ from holdfast.storage.sqlite.failure import (
 )
 from holdfast.storage.sqlite.file import DatabaseFile, close_all, open_writer
 from holdfast.storage.sqlite.query import QUERIES
+from holdfast.storage.sqlite.scan import Scanner
 from holdfast.storage.sqlite.statement import encode, encode_batch, run_batch
 from holdfast.storage.sqlite.writer import INLINE_SECONDS_MAX, Writer
 
 _T = TypeVar("_T")
 _DECODE_INVOCATION = msgspec.msgpack.Decoder(InvocationRow).decode
 _DECODE_ENTRY = cast("Callable[[bytes], Entry]", msgspec.msgpack.Decoder(Entry).decode)
+_DECODE_ANNEX = msgspec.msgpack.Decoder(AnnexRow).decode
 _DECODE_STATE = msgspec.msgpack.Decoder(StateRow).decode
 _DECODE_OUTBOX = msgspec.msgpack.Decoder(OutboxRow).decode
 _DECODE_MANIFEST = msgspec.msgpack.Decoder(Manifest).decode
+_DECODE_ENDPOINT = msgspec.msgpack.Decoder(Endpoint).decode
+_DECODE_REVISIONS = msgspec.msgpack.Decoder(dict[str, int]).decode
+_DECODE_SETTINGS = msgspec.msgpack.Decoder(dict[str, ServiceSettings]).decode
 
 _EPOCH_RAISE = QUERIES["raise_epoch"]
 _PUT_DEPLOYMENT = QUERIES["put_deployment"]
+_DELETE_DEPLOYMENT = QUERIES["delete_deployment"]
 
 
 class _Question(NamedTuple):
@@ -71,6 +89,11 @@ def _row_by(decode: Callable[[bytes], Loaded]) -> Callable[[Found], Loaded]:
 
 def _firsts(found: Found) -> tuple[str, ...]:
     return tuple(row[0] for row in found)
+
+
+def _sinks(found: Found) -> tuple[Sink, ...]:
+    sinks = (_DECODE_ANNEX(row[0]).sink for row in found)
+    return tuple(sink for sink in sinks if sink is not None)
 
 
 def _timer(found: Found) -> TimerRow | None:
@@ -91,10 +114,14 @@ _QUESTIONS: dict[Table | Lookup, _Question] = {
     Table.OUTBOX: _row_of("outbox", OutboxRow),
     Table.DEDUP: _row_of("dedup", DedupRow),
     Table.PARTITION: _row_of("counter", PartitionRow),
+    Table.PROMISE: _row_of("promise", PromiseRow),
+    Table.ANNEX: _row_of("annex", AnnexRow),
     Lookup.HAS_NOTIFICATION: _Question(QUERIES["has_notification"], False, bool),
     Lookup.CHILDREN: _Question(QUERIES["children"], False, _firsts),
     Lookup.ENTRY: _Question(QUERIES["entry"], False, _row_by(_DECODE_ENTRY)),
     Lookup.STATE_NAMES: _Question(QUERIES["state_names"], True, _firsts),
+    Lookup.PROMISE_NAMES: _Question(QUERIES["promise_names"], True, _firsts),
+    Lookup.ANNEX_SINKS: _Question(QUERIES["annex_sinks"], True, _sinks),
 }
 
 
@@ -108,6 +135,7 @@ class _Opened(NamedTuple):
     reading_cursor: Cursor
     listing: Connection
     listing_thread: ThreadPoolExecutor
+    scanner: Scanner
 
 
 class SqliteStore:
@@ -173,6 +201,7 @@ class SqliteStore:
             reading.cursor(),
             listing,
             ThreadPoolExecutor(1, "holdfast-list"),
+            Scanner(self._file, self.path),
         )
 
     async def close(self) -> None:
@@ -186,6 +215,7 @@ class SqliteStore:
         self._opened = None
         opened.listing.interrupt()
         opened.listing_thread.shutdown()
+        opened.scanner.close()
         close_all(opened.listing, opened.reading, opened.writing)
         self._file.release()
 
@@ -234,12 +264,24 @@ class SqliteStore:
             deployment.created_at_ms,
             deployment.revision,
             manifest,
+            None if deployment.endpoint is None else encode(deployment.endpoint),
+            None if deployment.revisions is None else encode(deployment.revisions),
+            None if deployment.settings is None else encode(deployment.settings),
         )
 
         def put() -> None:
             opened.writing_cursor.execute(_PUT_DEPLOYMENT, bindings)
 
         await opened.writer.submit(put)
+
+    async def delete_deployment(self, deployment_id: str) -> None:
+        """Delete a deployment durably, if it exists."""
+        opened = self._open_or_raise()
+
+        def delete() -> None:
+            opened.writing_cursor.execute(_DELETE_DEPLOYMENT, (deployment_id,))
+
+        await opened.writer.submit(delete)
 
     # -- reading -----------------------------------------------------------------------------------
 
@@ -258,6 +300,20 @@ class SqliteStore:
 
     def _ask(self, name: str, *bindings: Value) -> Found:
         return self._read([(QUERIES[name], bindings)])[0]
+
+    async def _ask_aside(self, question: tuple[str, Bindings]) -> Found:
+        """Answer a question that may read much, in a thread and on its own connection."""
+        opened = self._open_or_raise()
+        loop = asyncio.get_running_loop()
+        try:
+            found = await loop.run_in_executor(
+                opened.listing_thread, partial(_answer, opened.listing.cursor(), [question])
+            )
+        except apsw.Error as error:
+            raise read_failed(self.path, error) from error
+        except VALUE_ERRORS as error:
+            raise not_storable(error) from error
+        return found[0]
 
     def _decode(self, where: str, decode: Callable[[Found], _T], found: Found) -> _T:
         try:
@@ -293,14 +349,50 @@ class SqliteStore:
         found = self._ask("journal", invocation_id)
         return self._decode(f"journal of {invocation_id}", decode, found)
 
-    async def state(self, partition: int, service: str, key: str) -> dict[str, bytes]:
-        """Return the whole state of an object key, sorted by name."""
+    async def state(
+        self, partition: int, service: str, key: str, at_ms: int, size_bytes_max: int | None = None
+    ) -> StoredState:
+        """Return the state of an object key, sorted by name, as much as fits."""
+        opened = self._open_or_raise()
+        connection = opened.reading if opened.writer.is_busy else opened.writing
+        # A cursor of its own, because it may be left before its end.
+        cursor = connection.cursor()
+        found: Found = []
+        size = 0
+        is_complete = True
+        try:
+            for row in cursor.execute(QUERIES["state"], (partition, service, key, at_ms)):
+                size += len(row[0]) + len(row[1])
+                if size_bytes_max is not None and size > size_bytes_max:
+                    is_complete = False
+                    break
+                found.append(row)
+        except apsw.Error as error:
+            raise read_failed(self.path, error) from error
+        except VALUE_ERRORS as error:
+            raise not_storable(error) from error
+        finally:
+            cursor.close(force=True)
 
-        def decode(found: Found) -> dict[str, bytes]:
-            return {name: _DECODE_STATE(data).value for name, data in found}
+        def decode(found: Found) -> dict[str, StateRow]:
+            return {name: _DECODE_STATE(data) for name, data in found}
 
-        found = self._ask("state", partition, service, key)
-        return self._decode(f"state of {service}/{key}", decode, found)
+        entries = self._decode(f"state of {service}/{key}", decode, found)
+        return StoredState(entries, is_complete)
+
+    async def state_keys(
+        self, partition: int, service: str, at_ms: int, after: str, limit: int
+    ) -> list[str]:
+        """Return the keys of a service that have state, sorted, greater than `after`."""
+        bindings = (partition, service, after, at_ms, limit)
+        return list(_firsts(await self._ask_aside((QUERIES["state_keys"], bindings))))
+
+    async def expired_state(
+        self, partition: int, at_ms: int, limit: int
+    ) -> list[tuple[str, str, str]]:
+        """Return (service, key, name) of state entries that have expired, oldest first."""
+        found = self._ask("expired_state", partition, at_ms, limit)
+        return [(service, key, name) for service, key, name in found]
 
     async def timers(self, partition: int, after: Timer | None, limit: int) -> list[Timer]:
         """Return the next timers after one of them."""
@@ -340,26 +432,38 @@ class SqliteStore:
 
         A filter that few rows pass reads many; so this runs in a thread, on its own connection.
         """
-        opened = self._open_or_raise()
-        question = list_question(query, before, limit)
-        loop = asyncio.get_running_loop()
-        try:
-            found = await loop.run_in_executor(
-                opened.listing_thread, partial(_answer, opened.listing.cursor(), [question])
-            )
-        except apsw.Error as error:
-            raise read_failed(self.path, error) from error
-        except VALUE_ERRORS as error:
-            raise not_storable(error) from error
-        return self._decode("invocation", _decode_invocations, found[0])
+        found = await self._ask_aside(list_question(query, before, limit))
+        return self._decode("invocation", _decode_invocations, found)
+
+    def scan(self, scan: Scan) -> AsyncIterator[list[Scanned]]:
+        """Iterate over rows of all partitions, aside from everything else."""
+        return self._open_or_raise().scanner.pages(scan)
 
     async def deployments(self) -> Sequence[StoredDeployment]:
         """Return all deployments, oldest first."""
 
         def decode(found: Found) -> list[StoredDeployment]:
             return [
-                StoredDeployment(id_, name, _DECODE_MANIFEST(manifest), created_at_ms, revision)
-                for id_, name, created_at_ms, revision, manifest in found
+                StoredDeployment(
+                    id_,
+                    name,
+                    _DECODE_MANIFEST(manifest),
+                    created_at_ms,
+                    revision,
+                    None if endpoint is None else _DECODE_ENDPOINT(endpoint),
+                    None if revisions is None else _DECODE_REVISIONS(revisions),
+                    None if settings is None else _DECODE_SETTINGS(settings),
+                )
+                for (
+                    id_,
+                    name,
+                    created_at_ms,
+                    revision,
+                    manifest,
+                    endpoint,
+                    revisions,
+                    settings,
+                ) in found
             ]
 
         return self._decode("deployment", decode, self._ask("deployments"))

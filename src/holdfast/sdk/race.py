@@ -1,0 +1,82 @@
+"""Races: the first result counts, and the losers are cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar, cast, overload
+
+from holdfast.domain.errors import UsageError
+from holdfast.sdk.interrupt import Interrupt
+
+T = TypeVar("T")
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
+D = TypeVar("D")
+
+
+@dataclass(frozen=True, slots=True)
+class Winner(Generic[T]):
+    """Who won a race."""
+
+    index: int
+    """Its place among the arguments, from 0."""
+    value: T
+
+
+@overload
+async def race(a: Awaitable[A], b: Awaitable[B], /) -> Winner[A | B]: ...
+
+
+@overload
+async def race(a: Awaitable[A], b: Awaitable[B], c: Awaitable[C], /) -> Winner[A | B | C]: ...
+
+
+@overload
+async def race(
+    a: Awaitable[A], b: Awaitable[B], c: Awaitable[C], d: Awaitable[D], /
+) -> Winner[A | B | C | D]: ...
+
+
+@overload
+async def race(*awaitables: Awaitable[T]) -> Winner[T]: ...
+
+
+async def race(*awaitables: Awaitable[Any]) -> Winner[Any]:
+    """Wait for the first that finishes, cancel the others, and wait until those have ended.
+
+    A loser that is a call is cancelled durably, with what it called; the async body of a step is
+    stopped; a timer or a promise is let go; a coroutine gets `asyncio.CancelledError` at its await
+    and may clean up, also durably. What losers return or raise then does not matter. If several
+    have finished, the first argument of them wins.
+
+    Raises:
+        BaseException: What the winner raised.
+        UsageError: HF0507, nothing to race.
+    """
+    if not awaitables:
+        raise UsageError("hf.race takes at least one awaitable", code="HF0507")
+    runners: list[asyncio.Future[Any]] = [asyncio.ensure_future(one) for one in awaitables]
+    try:
+        await asyncio.wait(runners, return_when=asyncio.FIRST_COMPLETED)
+    except asyncio.CancelledError:
+        await _stop(runners)
+        raise
+    index = next(index for index, runner in enumerate(runners) if runner.done())
+    winner = runners[index]
+    await _stop([runner for runner in runners if runner is not winner])
+    return Winner(index, winner.result())
+
+
+async def _stop(losers: Sequence[asyncio.Future[Any]]) -> None:
+    for loser in losers:
+        loser.cancel()
+    if losers:
+        await asyncio.wait(losers)
+    # Also those that had finished: nobody else looks at their errors.
+    errors = [loser.exception() for loser in losers if not loser.cancelled()]
+    ends = [cast("BaseException", error) for error in errors if isinstance(error, Interrupt)]
+    if ends:
+        raise ends[0]
