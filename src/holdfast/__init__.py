@@ -39,13 +39,14 @@ from holdfast.sdk.retry import RetryPolicy
 from holdfast.sdk.retryable import RetryableError
 from holdfast.sdk.saga import CompensationError, Saga, saga
 from holdfast.sdk.serde import Serde, SerdeError
-from holdfast.sdk.sync import SyncContext
 from holdfast.sdk.service import Service, VirtualObject
+from holdfast.sdk.sync import SyncContext
 from holdfast.sdk.verb_workflow import Promise
 from holdfast.sdk.workflow import Workflow
 
 if TYPE_CHECKING:
     from holdfast import testing as testing
+    from holdfast.sdk.aws_lambda import lambda_handler
     from holdfast.sdk.http_client import Client, SyncClient
     from holdfast.server.embedded import embedded
 
@@ -88,6 +89,7 @@ __all__ = [
     "current",
     "embedded",
     "invocation",
+    "lambda_handler",
     "race",
     "saga",
 ]
@@ -97,6 +99,8 @@ def __getattr__(name: str) -> Any:
     # Imported by those who use it: the server, and what it needs, takes its time.
     if name == "embedded":
         return importlib.import_module("holdfast.server.embedded").embedded
+    if name == "lambda_handler":
+        return importlib.import_module("holdfast.sdk.aws_lambda").lambda_handler
     if name == "testing":
         return importlib.import_module("holdfast.testing")
     if name in ("Client", "SyncClient"):

@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 from cli_harness import Running, free_ports, holdfast
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from holdfast.cli.port import listener_on
+from holdfast.protocol.identity import print_public_key
 
 
 def addresses() -> list[str]:
@@ -79,6 +82,56 @@ def test_settings_come_from_the_environment_too(tmp_path: Path) -> None:
     done = holdfast("server", cwd=tmp_path, env=env)
     assert done.returncode == 2
     assert "nonsense" in done.stderr
+
+
+def test_variables_of_restate_count_where_nothing_else_is_said(tmp_path: Path) -> None:
+    ingress, admin = free_ports(2)
+    key = Ed25519PrivateKey.generate()
+    (tmp_path / "key.pem").write_bytes(
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    )
+    env = {
+        "RESTATE_INGRESS__BIND_ADDRESS": f"127.0.0.1:{ingress}",
+        "RESTATE_ADMIN__BIND_ADDRESS": "127.0.0.1:1",
+        "HOLDFAST_ADMIN": f"127.0.0.1:{admin}",
+        "RESTATE_BASE_DIR": str(tmp_path / "data"),
+        "RESTATE_REQUEST_IDENTITY_PRIVATE_KEY_PEM_FILE": "key.pem",
+        "RESTATE_WORKER__INVOKER__INACTIVITY_TIMEOUT": "0s",
+        "RESTATE_DEFAULT_RETRY_POLICY__MAX_ATTEMPTS": "unlimited",
+    }
+    with Running("server", cwd=tmp_path, env=env) as server:
+        server.until(f"Ingress +http://127.0.0.1:{ingress}")
+        server.until(f"Admin +http://127.0.0.1:{admin}")
+        printed = server.until(r"Identity (\S+)").group(1)
+        assert printed == print_public_key(key.public_key().public_bytes_raw())
+        server.until("Ready")
+        server.send_signal(signal.SIGTERM)
+        assert server.wait() == 0
+    assert (tmp_path / "data" / "holdfast.db").is_file()
+
+
+@pytest.mark.parametrize(
+    ("options", "env", "code"),
+    [
+        (["--identity-key", "none.pem"], {}, "HF1371"),
+        (["--identity-key", "."], {}, "HF1371"),
+        ([], {"HOLDFAST_RETRY_MAX_ATTEMPTS": "many"}, "HF1204"),
+        ([], {"RESTATE_INGRESS__BIND_ADDRESS": "0.0.0.0:0"}, "HF1203"),
+        ([], {"HOLDFAST_RETRY_MAX_ATTEMPT": "1"}, "HF1220"),
+    ],
+)
+def test_what_cannot_be_used_exits_2(
+    options: list[str], env: dict[str, str], code: str, tmp_path: Path
+) -> None:
+    # No ingress in the options: it would win over the environment.
+    (admin,) = free_ports(1)
+    where = ["--admin", f"127.0.0.1:{admin}", "--store", "memory:"]
+    ports = (
+        {"HOLDFAST_INGRESS": "127.0.0.1:0"} if "RESTATE_INGRESS__BIND_ADDRESS" not in env else {}
+    )
+    done = holdfast("server", *where, *options, cwd=tmp_path, env={**ports, **env})
+    assert done.returncode == 2, done.stderr
+    assert f"error[{code}]" in done.stderr
 
 
 def test_a_second_server_on_the_same_data_exits_2(tmp_path: Path) -> None:

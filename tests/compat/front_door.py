@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import random
 import socket
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from typing import Any, NamedTuple
 
@@ -51,6 +53,12 @@ class FrontDoor:
     async def post(self, path: str, value: Any = None, **headers: str) -> Answer:
         return await self.ask("POST", f"{self.ingress}/{path}", value, headers)
 
+    async def post_bytes(self, path: str, data: bytes) -> Answer:
+        sent = {"content-type": "application/octet-stream"}
+        async with asyncio.timeout(PATIENCE_S):
+            response = await self._client.post(f"{self.ingress}/{path}", sent, data)
+        return Answer(response.status, dict(response.headers.items()), bytes(response.content))
+
     async def call(self, path: str, value: Any = None, **headers: str) -> Any:
         answer = await self.post(path, value, **headers)
         assert answer.status == 200, answer
@@ -75,20 +83,58 @@ async def front_door(ingress: str, admin: str) -> AsyncIterator[FrontDoor]:
 
 
 @contextlib.asynccontextmanager
-async def endpoint(app: hf.App, *, is_http_2: bool) -> AsyncIterator[str]:
+async def endpoint(
+    app: hf.App, *, is_http_2: bool, wrap: Callable[[Any], Any] = lambda served: served
+) -> AsyncIterator[str]:
     """Serve an app on a free port of loopback, as `holdfast serve` does; yields its URL."""
     listener = socket.create_server(("127.0.0.1", 0))
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     stopped = asyncio.Event()
     served = app.endpoint()
     listen = listen_http_2 if is_http_2 else listen_http_1
-    serving = asyncio.ensure_future(listen(served, listener, stopped))
+    serving = asyncio.ensure_future(listen(wrap(served), listener, stopped))
     try:
         yield url
     finally:
         await served.drain(0)
         stopped.set()
         await serving
+
+
+class Cutting:
+    """Cuts attempts in the middle: each of the first few of an invocation after some pieces.
+
+    Args:
+        served: An ASGI application.
+    """
+
+    CUTS_MAX = 6
+
+    def __init__(self, served: Any) -> None:
+        self._served = served
+        self._random = random.Random(7)
+        self._attempts: Counter[bytes] = Counter()
+        self.cut_count = 0
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        invocation_id = dict(scope["headers"]).get(b"x-restate-invocation-id", b"")
+        self._attempts[invocation_id] += 1
+        is_safe = not invocation_id or self._attempts[invocation_id] > self.CUTS_MAX
+        pieces_left = 1_000_000 if is_safe else self._random.randint(1, 3)
+
+        async def cutting_send(message: Any) -> None:
+            nonlocal pieces_left
+            if message["type"] == "http.response.body":
+                pieces_left -= 1
+                if pieces_left == 0:
+                    # Half of a piece, and no word how the attempt ended.
+                    body = message["body"][: len(message["body"]) // 2]
+                    await send({"type": "http.response.body", "body": body, "more_body": False})
+                    self.cut_count += 1
+                    raise OSError("cut")
+            await send(message)
+
+        await self._served(scope, receive, cutting_send)
 
 
 async def until(condition: Callable[[], Any]) -> None:

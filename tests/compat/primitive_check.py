@@ -13,6 +13,21 @@ CHECKS: dict[str, Check] = {}
 """By name. Each gets a name that no other test uses."""
 
 
+REPEATABLE = (
+    "parallel_branches",
+    "timers",
+    "terminal_failures",
+    "send_and_attach",
+    "signals",
+    "a_child_is_cancelled",
+    "races",
+    "state",
+    "lazy_state",
+    "workflows",
+)
+"""Those that do not mind if steps run more than once, or attempts fail."""
+
+
 def check(function: Check) -> Check:
     CHECKS[getattr(function, "__name__")] = function  # noqa: B009
     return function

@@ -265,9 +265,7 @@ async def serving(port: int = 0, app: Any = app, **options: Any) -> AsyncIterato
     for name, value in options.items():
         setattr(config, name, value)
     stop = asyncio.Event()
-    server = asyncio.create_task(
-        hypercorn.asyncio.serve(app, config, shutdown_trigger=stop.wait)
-    )
+    server = asyncio.create_task(hypercorn.asyncio.serve(app, config, shutdown_trigger=stop.wait))
     try:
         yield f"http://127.0.0.1:{port}"
     finally:

@@ -62,12 +62,13 @@ def model_turn(request: ModelRequest) -> Turn:
 
 def run_document(path: Path, folder: Path) -> str:
     """Run a document in an empty folder; return all output. Raises when something fails."""
-    ingress, admin, other = free_ports(3)
+    ingress, admin, other, endpoint = free_ports(4)
     script = ["set -eu", "trap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT"]
     shown: list[str] = []
     for number, block in enumerate(blocks(path)):
         text = block.text.replace("127.0.0.1:8080", f"127.0.0.1:{ingress}")
         text = text.replace("127.0.0.1:9070", f"127.0.0.1:{admin}").replace("9900", str(other))
+        text = text.replace("9080", str(endpoint))
         match block.deed:
             case "file":
                 (folder / block.name).write_text(text)
@@ -97,6 +98,9 @@ def _wait_for(command: str, ingress: int) -> str:
     """Return a command that waits until what was started is ready."""
     if not command.startswith("holdfast"):
         return "sleep 1"
+    if served := re.search(r"holdfast serve .*--port (\d+)", command):
+        url = f"http://127.0.0.1:{served[1]}/health"
+        return f"for _ in $(seq 300); do curl -sf {url} >/dev/null && break; sleep 0.1; done"
     found = "services" if command.startswith("holdfast server") else 'services":\\["'
     return (
         f"for _ in $(seq 300); do curl -sf http://127.0.0.1:{ingress}/restate/health"

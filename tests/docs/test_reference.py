@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -72,6 +73,15 @@ def test_every_setting_is_documented() -> None:
 @pytest.mark.parametrize("name", sorted(set(holdfast.__all__) - {"__version__"}))
 def test_every_public_name_is_documented(name: str) -> None:
     assert re.search(rf"`(?:hf\.)?{name}\b", page("python-api.md")), name
+
+
+@pytest.mark.parametrize(
+    "room", ["client", "testing", "testing.scripted_model", "ai.openai_agents"]
+)
+def test_every_public_name_of_a_room_is_documented(room: str) -> None:
+    text = page("python-api.md")
+    for name in importlib.import_module(f"holdfast.{room}").__all__:
+        assert re.search(rf"`(?:await )?(?:hf\.)?{name}\b", text), name
 
 
 def public_of(kind: type) -> list[str]:

@@ -7,6 +7,7 @@ import pytest
 from holdfast.domain.ids import awakeable_id, key_partition_key, partition_of
 from holdfast.domain.message import (
     KIND_CALL,
+    TIME_MS_MAX,
     AttachInvocation,
     Call,
     ChildId,
@@ -25,6 +26,7 @@ from holdfast.domain.message import (
     SendSignal,
     SetState,
     Signal,
+    Sleep,
     StateKeys,
     Suspension,
     Value,
@@ -294,3 +296,18 @@ def test_messages_to_another_partition_go_through_the_outbox_once() -> None:
     assert answer.message == CompletionSent(Sink(caller, 2, KIND_CALL, NOW_MS), Value(b"3"))
     here.apply(Inbound(1, answer.sequence, answer.message))
     assert here.journal(caller)[-1] == Completion(KIND_CALL, 2, Value(b"3"), NOW_MS)
+
+
+def test_times_beyond_all_years_are_those_of_the_last_one() -> None:
+    engine = Harness()
+    engine.serve("Callee", "run")
+    caller = engine.invoke("Box", "put", "k")
+    far_ms = 2**64 - 1
+    engine.sent(
+        caller,
+        Sleep(far_ms, 1),
+        OneWayCall("Callee", "run", b"2", None, (), None, far_ms, 2),
+        SetState("n", Value(b"1"), expires_at_ms=far_ms),
+    )
+    assert [at_ms for at_ms, _, _ in engine.timers()] == [TIME_MS_MAX, TIME_MS_MAX]
+    assert engine.rows[Table.STATE, "Box", "k", "n"].expires_at_ms == TIME_MS_MAX

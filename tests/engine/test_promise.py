@@ -40,7 +40,19 @@ from holdfast.engine.record import (
     PurgeRequested,
     TimerFired,
 )
-from holdfast.engine.row import PromiseRow, Sink, Status, Table
+from holdfast.engine.row import (
+    SLOT_ABORT,
+    SLOT_RETRY,
+    SLOT_START,
+    SLOT_TIMEOUT,
+    PromiseRow,
+    Sink,
+    Status,
+    Table,
+    promises_of_slot,
+    slot_of_completion,
+    slot_of_promises,
+)
 from tests.engine.harness import NOW_MS, Harness
 
 MAIN = workflow_id("Signup", "ann")
@@ -359,20 +371,34 @@ def test_a_main_invocation_takes_over_what_was_completed_before_it() -> None:
     assert left(engine) == []
 
 
-def test_a_promise_that_was_completed_again_has_its_retention_from_then() -> None:
+def test_a_workflow_takes_the_timers_of_its_promises_with_it() -> None:
     engine = signup()
     complete(engine)
     engine.sent(run(engine), *DONE)
     engine.apply(PurgeRequested(MAIN))
+    assert left(engine) == []
+
+
+def test_only_promises_whose_retention_has_passed_are_removed() -> None:
+    engine = signup()
+    complete(engine)
     engine.now_ms += 10
-    complete(engine, Failure(500, "second"))
-    waiter = invoke(engine)
-    engine.sent(waiter, GetPromise("q", 1))
-    fire(engine)
-    assert promise(engine) == PromiseRow(Failure(500, "second"), (), KEPT_MS + 10)
+    straggler, waiter = invoke(engine, "confirm"), invoke(engine)
+    engine.sent(straggler, CompletePromise("q", YES, 1), *DONE)
+    engine.sent(waiter, GetPromise("r", 1))
     fire(engine)
     assert promise(engine) is None
-    assert promise(engine, "q") == PromiseRow(None, (Sink(waiter, 1, KIND_GET, NOW_MS + 10),))
+    assert promise(engine, "q") == PromiseRow(YES, (), KEPT_MS + 10)
+    fire(engine)
+    assert promise(engine, "q") is None
+    assert promise(engine, "r") == PromiseRow(None, (Sink(waiter, 1, KIND_GET, NOW_MS + 10),))
+
+
+@pytest.mark.parametrize("names", [("Signup", "ann"), ("a/b", "c/d"), ("7/", "")])
+def test_the_slot_of_a_timer_says_whose_promises(names: tuple[str, str]) -> None:
+    assert promises_of_slot(slot_of_promises(*names)) == names
+    for slot in (SLOT_START, SLOT_RETRY, SLOT_TIMEOUT, SLOT_ABORT, slot_of_completion(1)):
+        assert promises_of_slot(slot) is None
 
 
 # -- cancellations that callers pass on ------------------------------------------------------------

@@ -307,6 +307,13 @@ async def test_content_types_cannot_forge_headers(handle: FakeHandle) -> None:
         assert (b"content-type", b"application/octet-stream") in response.headers
 
 
+@pytest.mark.parametrize("is_for_empty", [False, True])
+async def test_an_empty_result_has_a_type_where_its_handler_says_so(is_for_empty: bool) -> None:
+    empty = Finished(INVOCATION_ID, Value(b""), 0)
+    response = finished_response(empty, OutputType("text/plain", is_for_empty))
+    assert ((b"content-type", b"text/plain") in response.headers) == is_for_empty
+
+
 # -- the application -----------------------------------------------------------------------------
 
 

@@ -247,6 +247,19 @@ async def test_what_a_handler_leaves_or_shields_is_not_cancelled() -> None:
 
 
 @both_loops
+async def test_the_id_of_a_call_may_be_asked_for_again() -> None:
+    async def handler(ctx: hf.Context) -> bool:
+        call = ctx.call("Other/do", 1)
+        given_up = call.invocation_id
+        given_up.cancel()
+        child_id = await call.invocation_id
+        return child_id == await call.invocation_id
+
+    server = server_of(handler, answer=lambda call: None)
+    assert await server.run() is True
+
+
+@both_loops
 async def test_an_attempt_that_fails_or_suspends_cancels_no_calls() -> None:
     failures = [ValueError("only once")]
 

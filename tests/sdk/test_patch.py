@@ -160,6 +160,20 @@ async def test_a_renamed_task_keeps_its_branch_by_its_qualified_name() -> None:
 
 
 @both_loops
+async def test_a_scope_may_be_named_like_a_gate() -> None:
+    async def way(ctx: hf.Context) -> list[str]:
+        with ctx.scope("patched:x"):
+            return [await ctx.run("a", say, "a"), await ctx.run("b", say, "b")]
+
+    server = FakeServer(app_of(way), "S/h")
+    await server.run()
+    for length in range(1, len(server.journal)):
+        again = FakeServer(app_of(way), "S/h", journal=server.journal[:length])
+        assert await again.run() == ["a", "b"]
+        assert [run.name for run in again.runs()] == ["a", "b"]
+
+
+@both_loops
 async def test_it_needs_a_name_and_a_handler() -> None:
     async def nameless(ctx: hf.Context) -> list[str]:
         with pytest.raises(hf.UsageError, match="HF0507"):

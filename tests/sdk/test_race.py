@@ -146,6 +146,59 @@ async def test_a_suspension_is_no_winner() -> None:
     assert await server.run() == "called"
 
 
+@both_loops
+async def test_a_race_that_is_cancelled_while_losers_clean_up_waits_for_them() -> None:
+    async def handler(_: Race, ctx: hf.Context) -> list[str]:
+        seen: list[str] = []
+
+        async def swim() -> None:
+            try:
+                await ctx.sleep(3600)
+            finally:
+                await ctx.sleep(100)
+                seen.append(await ctx.run("towel", str, "towel"))
+
+        try:
+            async with asyncio.timeout(10):
+                await hf.race(ctx.sleep(1), swim())
+        except TimeoutError:
+            seen.append("late")
+        return seen
+
+    await check(handler, ["towel", "late"])
+
+
+@both_loops
+async def test_a_race_that_is_cancelled_late_leaves_no_error_unseen() -> None:
+    async def handler(_: Race, ctx: hf.Context) -> str:
+        async def fail() -> None:
+            await ctx.sleep(1)
+            raise hf.TerminalError("lost")
+
+        async def swim() -> None:
+            try:
+                await ctx.sleep(3600)
+            finally:
+                await ctx.sleep(100)
+
+        try:
+            async with asyncio.timeout(10):
+                await hf.race(fail(), swim())
+        except TimeoutError:
+            return "late"
+        return "no"
+
+    await check(handler, "late")
+
+
+async def test_a_group_that_holds_the_end_of_the_attempt_is_no_loser_to_forget() -> None:
+    async def ends() -> None:
+        raise BaseExceptionGroup("of a TaskGroup", [hf.Suspended()])
+
+    with pytest.raises(BaseExceptionGroup):
+        await hf.race(asyncio.sleep(0, "won"), ends())
+
+
 async def test_it_works_outside_of_handlers_and_refuses_nothing() -> None:
     winner = await hf.race(asyncio.sleep(60), asyncio.sleep(0, "b"))
     assert winner == hf.Winner(1, "b")

@@ -46,7 +46,8 @@ def tour(ctx: hf.SyncContext, arg: int) -> list[Any]:
     child = ctx.send("Other/echo", arg, delay=5)
     pair = ctx.do(lambda c: asyncio.gather(c.run("c", note, "c"), c.run("d", note_soon, "d")))
     elapsed = (ctx.now() - began).total_seconds() >= 3600
-    return [first, drawn, second, answer, child[:4], pair, elapsed, ctx.id]
+    made = [str(ctx.uuid()), ctx.patched("a change")]
+    return [first, drawn, second, answer, child[:4], pair, elapsed, made, ctx.id]
 
 
 @service.handler
@@ -126,6 +127,7 @@ async def test_all_verbs_and_a_crash_at_each_entry(is_request_response: bool) ->
     plain = FakeServer(app, "S/tour", 7)
     expected = await plain.run()
     assert expected[:1] + expected[2:7] == ["A", "B", 7, "inv_", ["C", "D"], True]
+    assert expected[7][1] is True
     assert sorted(ran) == ["a", "b", "c", "d"]
     for point in range(1, len(plain.journal)):
         server = FakeServer(

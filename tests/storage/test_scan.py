@@ -181,7 +181,7 @@ async def test_pages_and_leaving_early(store: Store) -> None:
     await fill(store, 2 * PAGE_ROWS + 10)
     sizes = [len(page) async for page in store.scan(Scan(Source.INVOCATION))]
     assert sizes == [PAGE_ROWS, PAGE_ROWS, 10]
-    async with contextlib.aclosing(store.scan(Scan(Source.INVOCATION))) as pages:  # type: ignore[type-var]
+    async with contextlib.aclosing(store.scan(Scan(Source.INVOCATION))) as pages:
         async for page in pages:
             assert len(page) == PAGE_ROWS
             break

@@ -154,6 +154,27 @@ async def test_a_handler_that_waits_for_the_world_is_named(
     assert "not durable: Trial/stuck inv_1" in caplog.text
 
 
+@trial.handler
+async def told(ctx: hf.Context) -> str:
+    return await ctx.signal("go", str)
+
+
+@both_loops
+async def test_what_nobody_sends_is_named(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("holdfast.testing.embedded._STUCK_ROUNDS", 5)
+    async with environment(hf.App(trial)) as env:
+        sent = await env.client.send(told)
+        result = asyncio.create_task(env.client.attach(sent.invocation_id))
+        async with asyncio.timeout(5):
+            while "nothing more happens by itself" not in caplog.text:
+                await asyncio.sleep(0)
+        await env.client.signal(sent.invocation_id, "go", "on")
+        assert await result == "on"
+    assert f"{sent.invocation_id} of Trial/told" in caplog.text
+
+
 @both_loops
 async def test_time_stands_while_nobody_waits() -> None:
     async with environment(app, start=START) as env:

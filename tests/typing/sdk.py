@@ -90,6 +90,7 @@ async def calls(ctx: hf.Context) -> None:
     assert_type(await ctx.send(say, "hi", key="k", delay=3), str)
     assert_type(await ctx.call(ask, Prompt("hi"), retry=hf.RetryPolicy(max_duration=60)), Answer)
     assert_type(await ctx.send(say, "hi", key="k", at=datetime.now().astimezone()), str)
+    print(await ctx.call(ask, Prompt("hi")))  # where anything goes, too
     ctx.call(ask, "not a prompt")  # type: ignore[misc]
     ctx.call(ask)  # type: ignore[arg-type]
     ctx.send(say, 3, key="k")  # type: ignore[misc]
@@ -176,6 +177,8 @@ def blocking(ctx: hf.SyncContext, prompt: Prompt) -> Answer:
     assert_type(ctx.send(ask, prompt, delay=3), str)
     assert_type(ctx.get("n", type=int), int | None)
     assert_type(ctx.do(lambda c: c.call(ping)), str)
+    assert_type(ctx.uuid(), UUID)
+    assert_type(ctx.patched("a"), bool)
     assert_type(ctx.now(), datetime)
     return Answer("")
 

@@ -157,17 +157,18 @@ def _moved(schema: object, base: str) -> object:
         elif name in _NAMED and isinstance(value, dict):
             members = cast("Json", value)
             moved[name] = {each: _moved(member, base) for each, member in members.items()}
-        elif name == "$ref" or (name == "mapping" and isinstance(value, dict)):
+        elif name == "$ref":
             moved[name] = _moved_reference(value, base)
+        elif name == "mapping" and isinstance(value, dict):
+            # Of a discriminator: schemas by value.
+            members = cast("Json", value)
+            moved[name] = {each: _moved_reference(to, base) for each, to in members.items()}
         else:
             moved[name] = _moved(value, base)
     return moved
 
 
 def _moved_reference(value: object, base: str) -> object:
-    if isinstance(value, dict):
-        # Of a discriminator: schemas by value.
-        return {each: _moved_reference(to, base) for each, to in cast("Json", value).items()}
     return base + value[1:] if isinstance(value, str) and value.startswith("#") else value
 
 

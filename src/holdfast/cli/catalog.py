@@ -10,6 +10,8 @@ from holdfast.cli.client import JsonObject, Server
 from holdfast.cli.deployment import get, register, remove
 from holdfast.cli.option import admin_url, as_json, token
 from holdfast.cli.output import clean, moment, note, print_json, print_table
+from holdfast.cli.service import config, openapi
+from holdfast.cli.service import get as get_service
 
 
 @click.group()
@@ -24,7 +26,12 @@ deployments.add_command(remove)
 
 @click.group()
 def services() -> None:
-    """List services. Short: svc."""
+    """List, show and set up services. Short: svc."""
+
+
+services.add_command(get_service)
+services.add_command(config)
+services.add_command(openapi)
 
 
 @deployments.command("ls")

@@ -105,8 +105,9 @@ COMMANDS = {
     "deployments": Lazy(
         "holdfast.cli.catalog:deployments", "Register, list and remove deployments."
     ),
-    "services": Lazy("holdfast.cli.catalog:services", "List services."),
+    "services": Lazy("holdfast.cli.catalog:services", "List, show and set up services."),
     "state": Lazy("holdfast.cli.state:state", "Show and edit the state of objects."),
+    "sql": Lazy("holdfast.cli.sql:sql", "Ask the server a question in SQL."),
     "replay-check": Lazy(
         "holdfast.cli.replay:replay_check", "Replay recorded runs against your code."
     ),

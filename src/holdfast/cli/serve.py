@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import socket
 from collections.abc import Generator
-from typing import Any
+from typing import Any, cast
 
 import click
 import uvicorn
@@ -26,6 +27,7 @@ from holdfast.transport.websocket_worker import DRAIN_GRACE_S
 _STREAMS_MAX = 1_000
 """On one HTTP/2 connection. Servers use at most 128."""
 _NEVER = 2**31
+_BACKLOG = 2048
 
 
 @click.command()
@@ -161,7 +163,7 @@ async def listen_http_1(
         server_header=False,
         proxy_headers=False,
         date_header=False,
-        backlog=2048,
+        backlog=_BACKLOG,
         timeout_graceful_shutdown=1,
     )
     server = _Uvicorn(config)
@@ -189,8 +191,9 @@ async def listen_http_2(
     config.h2_max_concurrent_streams = _STREAMS_MAX
     # What was open has ended before.
     config.graceful_timeout = config.shutdown_timeout = 0.2
-    application: Any = endpoint  # Its own types of ASGI are narrower than ours.
-    await hypercorn.asyncio.serve(application, config, shutdown_trigger=stopped.wait)
+    # Its types of ASGI are narrower than ours.
+    http_2_server = cast("Any", hypercorn.asyncio)
+    await http_2_server.serve(endpoint, config, shutdown_trigger=stopped.wait)
 
 
 def _bind(address: Address) -> socket.socket:
@@ -199,6 +202,8 @@ def _bind(address: Address) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind(address)
+        # From now on connections wait; the address is shown before anybody takes them.
+        listener.listen(_BACKLOG)
     except OSError as error:
         listener.close()
         owner = listener_on(address.port)
@@ -219,7 +224,7 @@ def _check_hypercorn() -> None:
         CommandError: HF1387.
     """
     try:
-        import hypercorn  # noqa: F401
+        importlib.import_module("hypercorn")
     except ImportError as error:
         raise usage_error(
             "HTTP/2 needs hypercorn, which is not installed",

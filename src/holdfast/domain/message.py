@@ -21,6 +21,10 @@ import msgspec
 
 from holdfast.domain.retry import RetrySchedule
 
+TIME_MS_MAX = 253_402_300_799_999
+"""The end of the year 9999, as milliseconds since the epoch. Later times and longer durations are
+taken for it, so that they can be stored, added and shown."""
+
 
 class _Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A message. Immutable; equality is by value."""

@@ -13,6 +13,7 @@ from holdfast.domain.ids import IdError, parse_awakeable_id, parse_invocation_id
 from holdfast.domain.message import (
     KIND_CALL,
     KIND_CHILD_ID,
+    TIME_MS_MAX,
     AttachInvocation,
     Call,
     ChildId,
@@ -138,6 +139,7 @@ def _on_state_write(
     draft.append(row, command)
     match command:
         case SetState(state_key=name, value=value, expires_at_ms=expires_at_ms):
+            expires_at_ms = min(expires_at_ms, TIME_MS_MAX)
             draft.rows[Table.STATE, service, key, name] = StateRow(value.content, expires_at_ms)
         case ClearState(state_key=name):
             draft.rows[Table.STATE, service, key, name] = None
@@ -204,7 +206,8 @@ def _on_sleep(draft: Draft, row: InvocationRow, command: Sleep) -> None:
         kind = completion_kind(command)
         deliver(draft, row, Completion(kind, command.completion_id, Void(), draft.at_ms))
     else:
-        put_timer(draft, row, command.wake_up_at_ms, slot_of_completion(command.completion_id))
+        at_ms = min(command.wake_up_at_ms, TIME_MS_MAX)
+        put_timer(draft, row, at_ms, slot_of_completion(command.completion_id))
 
 
 def _on_call(draft: Draft, row: InvocationRow, command: Call | OneWayCall) -> None:
@@ -232,7 +235,8 @@ def _on_call(draft: Draft, row: InvocationRow, command: Call | OneWayCall) -> No
         headers=command.headers,
         origin=Origin(OriginKind.SERVICE, row.id, str(row.target)),
         idempotency_key=command.idempotency_key,
-        execute_at_ms=0 if isinstance(command, Call) else command.invoke_at_ms,
+        # Where it is executed nobody could refuse it any more.
+        execute_at_ms=0 if isinstance(command, Call) else min(command.invoke_at_ms, TIME_MS_MAX),
         retention_ms=manifest.retention_ms(command.idempotency_key),
         sink=sink,
         timeout_ms=manifest.invocation_timeout_ms or 0,

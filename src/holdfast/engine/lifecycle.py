@@ -272,6 +272,8 @@ def remove(draft: Draft, row: InvocationRow) -> None:
         assert row.target.key is not None
         draft.clear_state(row.target.service, row.target.key)
         forget_promises(draft, row)
+        # Those of promises that were completed before it began.
+        draft.delete_range(DeleteTimers(row.id))
 
 
 def is_exclusive(row: InvocationRow) -> bool:

@@ -46,9 +46,7 @@ _BEHAVIOR_FAIL = 2
 _CANCEL_NOTE = note_of_signal(SIGNAL_CANCEL, None)
 
 
-def is_current(
-    draft: Draft, row: InvocationRow | None, record: HandlerSent | AttemptLost
-) -> bool:
+def is_current(draft: Draft, row: InvocationRow | None, record: HandlerSent | AttemptLost) -> bool:
     """Whether a record comes from the attempt that may write to this journal."""
     return (
         row is not None

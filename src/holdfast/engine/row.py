@@ -337,13 +337,15 @@ SLOT_ABORT = "abort"
 
 def slot_of_promises(workflow: str, key: str) -> str:
     """Return the timer slot, of the main invocation's id, for promises that nobody else removes."""
-    return f"p{workflow}/{key}"
+    return f"p{len(workflow)}/{workflow}/{key}"
 
 
 def promises_of_slot(slot: str) -> tuple[str, str] | None:
     """Return workflow and key of a timer slot for promises; None: it is for something else."""
-    workflow, slash, key = slot[1:].partition("/")
-    return (workflow, key) if slot[0] == "p" and slash else None
+    if slot[0] != "p":
+        return None
+    size, _, names = slot[1:].partition("/")
+    return names[: int(size)], names[int(size) + 1 :]
 
 
 def slot_of_completion(completion_id: int) -> str:

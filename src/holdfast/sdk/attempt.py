@@ -63,8 +63,6 @@ _logger = logging.getLogger(__name__)
 _REAP_ROUNDS = 6
 _REAP_ROUND_S = 5.0
 
-CODE_MISMATCH = 570
-
 _reapers: set[asyncio.Task[None]] = set()
 """Kept alive here: the loop holds tasks weakly."""
 
@@ -199,14 +197,17 @@ class Attempt:
     @property
     def time_s(self) -> float:
         """The program's clock in seconds since the epoch. Moves when results are handed over."""
-        if not self.machine.now_ms and not self.machine.start.has_extensions:
+        is_here = threading.get_ident() == self._thread
+        if not self.machine.now_ms and is_here and not self.machine.start.has_extensions:
             # In no branch: whoever asks first asks for all.
             self.machine.sys_now("start/now#0", self.host.now_ms())
         return max(self.machine.now_ms / 1000, self._time_floor_s)
 
     def read_clock(self, branch: Branch) -> None:
         """User code asks for the time: have the clock show it, as far as it is known."""
-        if not self.machine.start.has_extensions:
+        is_here = threading.get_ident() == self._thread
+        # Contexts travel to threads, where a look at the loop's clock must change nothing.
+        if is_here and not self.machine.start.has_extensions:
             self.machine.sys_now(branch.key("now"), self.host.now_ms())
 
     def pass_time(self, until_s: float) -> None:
@@ -250,7 +251,7 @@ class Attempt:
         """End the attempt because the program differs from its journal."""
         self.machine.outgoing.clear()
         self._bodies.drop_deferred()
-        self._fail_at_once(Error(CODE_MISMATCH, str(error)))
+        self._fail_at_once(error.to_error())
         raise self._interrupt from error
 
     def sleep(self, branch: Branch, name: str, delay_ms: int, site: str) -> int:
@@ -368,7 +369,7 @@ class Attempt:
             self.machine.sys_output(outcome)
         except JournalMismatch as error:
             self.machine.outgoing.clear()
-            self._fail_at_once(Error(CODE_MISMATCH, str(error)))
+            self._fail_at_once(error.to_error())
             return
         self._flush()
         self.is_open = False
@@ -447,7 +448,7 @@ class Attempt:
             machine.sys_pass_cancel_on(self._cancels_passed_on)
         except JournalMismatch as error:
             machine.outgoing.clear()
-            self._fail_at_once(Error(CODE_MISMATCH, str(error)))
+            self._fail_at_once(error.to_error())
             return True
         self._cancels_passed_on += 1
         machine.cancel_count -= 1

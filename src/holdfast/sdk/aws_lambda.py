@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from holdfast.domain.errors import UsageError
@@ -26,7 +26,28 @@ class LambdaResponse(TypedDict):
     body: str
 
 
-def lambda_handler(app: App) -> Callable[[Mapping[str, Any], object], LambdaResponse]:
+class LambdaHandler:
+    """What AWS Lambda calls. Made by `lambda_handler`."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        # One loop for all calls: executors and clients of the handlers live on it.
+        self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
+
+    def __call__(self, event: Mapping[str, Any], context: object) -> LambdaResponse:
+        """Answer one event.
+
+        Raises:
+            UsageError: HF1388, the event is not a request of a server.
+        """
+        return self._runner.run(_respond(self._app, event))
+
+    def close(self) -> None:
+        """Close the event loop. AWS Lambda never does; tests should. Idempotent."""
+        self._runner.close()
+
+
+def lambda_handler(app: App) -> LambdaHandler:
     """Return the function that AWS Lambda calls: `handler = hf.lambda_handler(app)`.
 
     An attempt runs until it has to wait; then the function returns, and is called again when there
@@ -36,19 +57,9 @@ def lambda_handler(app: App) -> Callable[[Mapping[str, Any], object], LambdaResp
         app: The handlers.
 
     Returns:
-        A function of event and context. The event has `path`, `httpMethod`, `headers` and `body`;
-        the function raises UsageError HF1388 if it does not.
+        A function of event and context. The event has `path`, `httpMethod`, `headers` and `body`.
     """
-    runner: asyncio.Runner | None = None
-
-    def handle(event: Mapping[str, Any], context: object) -> LambdaResponse:
-        nonlocal runner
-        if runner is None:
-            # One loop for all calls: executors and clients of the handlers live on it.
-            runner = asyncio.Runner()
-        return runner.run(_respond(app, event))
-
-    return handle
+    return LambdaHandler(app)
 
 
 async def _respond(app: App, event: Mapping[str, Any]) -> LambdaResponse:
@@ -83,11 +94,12 @@ def _read_event(event: Mapping[str, Any]) -> tuple[dict[str, Any], bytes]:
     """
     try:
         path, method = str(event["path"]), str(event["httpMethod"])
-        headers = {
-            str(name).lower(): str(text) for name, text in (event.get("headers") or {}).items()
-        }
-        body = event.get("body") or ""
-        content = base64.b64decode(body) if event.get("isBase64Encoded") else body.encode()
+        given: Mapping[str, object] = event.get("headers") or {}
+        headers = {str(name).lower(): str(text) for name, text in given.items()}
+        body: str = event.get("body") or ""
+        content = (
+            base64.b64decode(body, validate=True) if event.get("isBase64Encoded") else body.encode()
+        )
     except (KeyError, TypeError, AttributeError, ValueError, binascii.Error) as error:
         raise UsageError(
             f"The event is not an HTTP request of a server: {error!r}",

@@ -134,9 +134,12 @@ class CallFuture(DurableFuture[T]):
     @property
     def invocation_id(self) -> DurableFuture[str]:
         """Id of the called invocation; await it."""
-        if self._invocation_id is None:
-            self._invocation_id = self._attempt.child_id(self.child_completion_id)
-        return self._invocation_id
+        known = self._invocation_id
+        # A wait that was given up, or cancelled with the invocation, says nothing about the id.
+        is_lost = known is not None and known.done() and (known.cancelled() or known.exception())
+        if known is None or (is_lost and self._attempt.is_open):
+            known = self._invocation_id = self._attempt.child_id(self.child_completion_id)
+        return known
 
 
 class Awakeable(DurableFuture[T]):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from holdfast.sdk.context import Context
 
 I = TypeVar("I")  # noqa: E741
-O = TypeVar("O")  # noqa: E741
+O_co = TypeVar("O_co", covariant=True)
 
 _HANDLER_NAME = re.compile(r"([a-zA-Z]|_[a-zA-Z0-9])[a-zA-Z0-9_]*")
 
@@ -30,7 +30,7 @@ _BAD_INPUT = "HF0508"
 
 
 @dataclass(eq=False)
-class Handler(Generic[I, O]):
+class Handler(Generic[I, O_co]):
     """A handler of a service. Call it with a context to test it; pass it to `ctx.call`."""
 
     fn: Callable[..., Any]
@@ -76,11 +76,11 @@ class Handler(Generic[I, O]):
         """Of the result."""
         return self._resolved()[1]
 
-    def __call__(self, ctx: Any, *args: Any) -> Awaitable[O]:
+    def __call__(self, ctx: Any, *args: Any) -> Awaitable[O_co]:
         """Call the function itself, as a test does: nothing is durable but what `ctx` does."""
         if self.is_sync:
             return asyncio.to_thread(self.fn, ctx, *args)
-        called: Awaitable[O] = self.fn(ctx, *args)
+        called: Awaitable[O_co] = self.fn(ctx, *args)
         return called
 
     def __str__(self) -> str:

@@ -17,6 +17,7 @@ from holdfast.domain.message import (
     Command,
     CompleteAwakeable,
     CompletePromise,
+    Error,
     FromHandler,
     GetEagerState,
     GetEagerStateKeys,
@@ -34,12 +35,15 @@ from holdfast.domain.message import (
     SetState,
     Sleep,
     Value,
+    message_type,
 )
 from holdfast.sdk.program_clock import is_reading
 
 C = TypeVar("C", bound=Command)
 
 Types = type[C] | tuple[type[C], ...]
+
+CODE_MISMATCH = 570
 
 PATCHED = "patched:"
 """How the keys of `ctx.patched` begin. They are in no branch: an invocation has one answer."""
@@ -49,6 +53,21 @@ class JournalMismatch(HoldfastError):
     """The program does something else than it did when the journal was recorded."""
 
     code = "HF0570"
+    recorded: Command | None = None
+    """What the journal has in that place."""
+    recorded_index: int | None = None
+    """Its number among the commands; None: it was claimed before it was compared."""
+
+    def to_error(self) -> Error:
+        """Return what the server is told."""
+        recorded = self.recorded
+        return Error(
+            CODE_MISMATCH,
+            str(self),
+            related_command_index=self.recorded_index,
+            related_command_name=None if recorded is None else recorded.name,
+            related_command_type=None if recorded is None else message_type(recorded),
+        )
 
 
 class Journal:
@@ -95,7 +114,7 @@ class Journal:
                 getattr(command, "completion_id", 0),
                 getattr(command, "invocation_id_completion_id", 0),
             )
-            if command.key.startswith(PATCHED):
+            if is_gate(command.key):
                 # Not to be claimed: the gate may leave the program before the invocation ends.
                 self._patches[command.key] = True
                 continue
@@ -139,7 +158,7 @@ class Journal:
             candidates = (c for c, _ in self._recorded.values() if branch_of(c.key) == path)
             recorded = next(candidates)
         branch = path or "the handler itself"
-        return JournalMismatch(
+        error = JournalMismatch(
             f"Journal mismatch in {self._invocation_id}, branch: {branch}.\n"
             f"  recorded:  {describe_command(recorded)}\n"
             f"  attempted: {attempted}\n"
@@ -147,6 +166,9 @@ class Journal:
             "their old names back, or resume it on a deployment that can replay it (holdfast inv "
             "resume ID --deployment latest), or kill it and call the handler again."
         )
+        error.recorded = recorded
+        error.recorded_index = self._recorded.get(recorded.key, (recorded, None))[1]
+        return error
 
     def sys_patched(self, patch_id: str, site: str) -> bool:
         """Return whether this invocation takes the way that a patch has opened.
@@ -178,6 +200,11 @@ class Journal:
         index = self.command_count
         self.command_count = index + 1
         return index
+
+
+def is_gate(key: str) -> bool:
+    """Return whether a journal key is that of `ctx.patched`, and not one in a branch so named."""
+    return key.startswith(PATCHED) and not branch_of(key)
 
 
 def branch_of(key: str) -> str:

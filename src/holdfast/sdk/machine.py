@@ -492,9 +492,7 @@ class Machine(Journal):
     ) -> None:
         if self._claim(path, key, "cancel", invocation_id, site, SendSignal) is None:
             self._emit(
-                SendSignal(
-                    invocation_id, Void(), SIGNAL_CANCEL, None, "", key, site, is_passed_on
-                )
+                SendSignal(invocation_id, Void(), SIGNAL_CANCEL, None, "", key, site, is_passed_on)
             )
 
     def sys_signal(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast, overload
 
 from holdfast.domain.errors import UsageError
-from holdfast.sdk.interrupt import Interrupt
+from holdfast.sdk.interrupt import ENDED, Interrupt
 
 T = TypeVar("T")
 A = TypeVar("A")
@@ -66,17 +66,33 @@ async def race(*awaitables: Awaitable[Any]) -> Winner[Any]:
         raise
     index = next(index for index, runner in enumerate(runners) if runner.done())
     winner = runners[index]
-    await _stop([runner for runner in runners if runner is not winner])
+    await _stop(runners)
     return Winner(index, winner.result())
 
 
-async def _stop(losers: Sequence[asyncio.Future[Any]]) -> None:
-    for loser in losers:
-        loser.cancel()
-    if losers:
-        await asyncio.wait(losers)
+async def _stop(runners: Sequence[asyncio.Future[Any]]) -> None:
+    for runner in runners:
+        runner.cancel()
+    cancelled: asyncio.CancelledError | None = None
+    while left := [runner for runner in runners if not runner.done()]:
+        try:
+            await asyncio.wait(left)
+        except asyncio.CancelledError as error:
+            if error.args == (ENDED,):
+                raise
+            # They are cancelled already, and their clean-up must not be left behind.
+            cancelled = error
     # Also those that had finished: nobody else looks at their errors.
-    errors = [loser.exception() for loser in losers if not loser.cancelled()]
-    ends = [cast("BaseException", error) for error in errors if isinstance(error, Interrupt)]
+    errors = [runner.exception() for runner in runners if not runner.cancelled()]
+    ends = [error for error in errors if error is not None and _ends_attempt(error)]
     if ends:
         raise ends[0]
+    if cancelled is not None:
+        raise cancelled
+
+
+def _ends_attempt(error: BaseException) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        group = cast("BaseExceptionGroup[BaseException]", error)
+        return any(map(_ends_attempt, group.exceptions))
+    return isinstance(error, Interrupt)

@@ -16,6 +16,7 @@ import contextvars
 import inspect
 import queue
 import threading
+import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from random import Random
@@ -226,3 +227,13 @@ class SyncContext:
         """See `Context.random`."""
         random: Random = self._turns.ask(lambda ctx: ctx.random)
         return random
+
+    def uuid(self) -> uuid.UUID:
+        """See `Context.uuid`."""
+        made: uuid.UUID = self._turns.ask(lambda ctx: ctx.uuid())
+        return made
+
+    def patched(self, patch_id: str) -> bool:
+        """See `Context.patched`."""
+        is_patched: bool = self._turns.ask(lambda ctx: ctx.patched(patch_id))
+        return is_patched

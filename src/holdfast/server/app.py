@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 
 from holdfast.admin.app import create_admin_app
+from holdfast.admin.sql.limit import SqlLimits
 from holdfast.domain.errors import HoldfastError, UsageError
 from holdfast.ingress.app import create_ingress_app
 from holdfast.protocol.frame import PATH
@@ -154,7 +155,12 @@ class Server:
             await self.host.start()
             undo.push_async_callback(self.host.stop)
             worker = create_worker_endpoint(self.host)
-            admin = create_admin_app(self.host, ingress_url=self.ingress_url, routes={PATH: worker})
+            admin = create_admin_app(
+                self.host,
+                ingress_url=self.ingress_url,
+                routes={PATH: worker},
+                sql_limits=SqlLimits(config.sql_rows_max, config.sql_timeout_ms),
+            )
             await self._listen(create_ingress_app(self.host), ingress_socket)
             await self._listen(admin, admin_socket)
             undo.pop_all()

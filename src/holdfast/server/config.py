@@ -83,6 +83,10 @@ class ServerConfig:
     identity_key_file: str | None = None
     """File with the private key (Ed25519, PKCS #8 PEM) that signs requests to endpoints; None
     leaves them unsigned."""
+    sql_rows_max: int = 1_000_000
+    """Rows that one SQL query may read."""
+    sql_timeout_ms: int = 30_000
+    """How long one SQL query may take, up to the last row of its answer."""
 
     def __post_init__(self) -> None:
         """Check what can be checked without touching anything.
@@ -102,6 +106,12 @@ class ServerConfig:
             raise UsageError(
                 f"cleanup_interval_ms {self.cleanup_interval_ms} is less than 10.", code="HF1204"
             )
+        for name, value in (
+            ("sql_rows_max", self.sql_rows_max),
+            ("sql_timeout_ms", self.sql_timeout_ms),
+        ):
+            if value < 1:
+                raise UsageError(f"{name} {value} is less than 1.", code="HF1204")
         for option, text in (("--ingress", self.ingress), ("--admin", self.admin)):
             address = parse_address(text, option)
             if not address.is_loopback:

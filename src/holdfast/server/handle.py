@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from holdfast.domain.errors import HoldfastError
@@ -210,7 +210,7 @@ class ServerHandle(Protocol):
         """Return invocations, newest first by (created_at_ms, id)."""
         ...
 
-    def scan(self, scan: Scan) -> AsyncIterator[list[Scanned]]:
+    def scan(self, scan: Scan) -> AsyncGenerator[list[Scanned]]:
         """Iterate over stored rows of all partitions, in pages; see `Store.scan`."""
         ...
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from functools import lru_cache
 
 from holdfast.domain.errors import NotFoundError, StorageUnavailable, UsageError
@@ -379,7 +379,7 @@ class Host:
         """Return invocations, newest first."""
         return await self._store.invocations(query, before, limit)
 
-    def scan(self, scan: Scan) -> AsyncIterator[list[Scanned]]:
+    def scan(self, scan: Scan) -> AsyncGenerator[list[Scanned]]:
         """Iterate over stored rows of all partitions."""
         return self._store.scan(scan)
 

@@ -7,7 +7,7 @@ durable yet.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 from holdfast.domain.deployment import Endpoint
@@ -174,7 +174,7 @@ class Store(Protocol):
         """Return invocations of all partitions, newest first by (created_at_ms, id)."""
         ...
 
-    def scan(self, scan: Scan) -> AsyncIterator[list[Scanned]]:
+    def scan(self, scan: Scan) -> AsyncGenerator[list[Scanned]]:
         """Iterate over rows of all partitions, in pages of at most `PAGE_ROWS`.
 
         It may read much, and does so aside: commits and other reads do not wait. Leaving early, or

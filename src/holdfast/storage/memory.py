@@ -7,7 +7,7 @@ closing change nothing, so a simulated server can crash and another one go on wi
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from copy import copy
 from itertools import chain, islice
 from typing import TypeVar, cast
@@ -376,7 +376,7 @@ class MemoryStore:
         found.sort(key=lambda row: (row.created_at_ms, row.id), reverse=True)
         return found[:limit]
 
-    async def scan(self, scan: Scan) -> AsyncIterator[list[Scanned]]:
+    async def scan(self, scan: Scan) -> AsyncGenerator[list[Scanned]]:
         """Iterate over rows of all partitions, in pages. Takes its time on the event loop."""
         found = [row for partition in self._partitions for row in partition.scan(scan)]
         if scan.order is not None:

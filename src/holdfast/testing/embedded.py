@@ -22,7 +22,7 @@ from holdfast.domain.recording import Recording
 from holdfast.engine.row import Status
 from holdfast.sdk.app import App
 from holdfast.sdk.exchange import Exchange, Reply
-from holdfast.sdk.journal import PATCHED
+from holdfast.sdk.journal import is_gate
 from holdfast.sdk.retry import Duration, milliseconds
 from holdfast.server.app import open_store
 from holdfast.server.clock import SystemClock
@@ -42,6 +42,7 @@ _QUIET_TURNS = 4
 _BUSY_TURNS = 200
 _POLL_S = 0.001
 _PUZZLING_TURNS = 5_000
+_STUCK_ROUNDS = 2_000
 _NEVER_S = 1e9
 
 
@@ -118,19 +119,35 @@ class Environment:
 
     async def keep_time(self) -> None:
         """Jump to the next timer when somebody waits and nothing else happens. Runs for ever."""
+        stuck = 0
         while True:
             await self._wanted.wait()
             with contextlib.suppress(HoldfastError):
                 await self.settle()
             if not self._waiting or self._advancing:
+                stuck = 0
                 await asyncio.sleep(_POLL_S)
                 continue
             next_ms = self._clock.next_ms()
             if next_ms is not None:
+                stuck = 0
                 self._clock.move_to(next_ms)
                 continue
             await self._look_for_paused()
+            stuck += 1
+            if stuck == _STUCK_ROUNDS:
+                await self._warn_of_stuck()
             await asyncio.sleep(_POLL_S)
+
+    async def _warn_of_stuck(self) -> None:
+        """Say for what nothing but the test itself can be waiting."""
+        query = InvocationFilter(statuses=(Status.SUSPENDED,))
+        rows = await self._host.invocations(query, None, 3)
+        _logger.warning(
+            "nothing more happens by itself: invocations wait for an awakeable, a signal or a "
+            "promise that the test has to complete from another task: %s",
+            ", ".join(f"{row.id} of {row.target}" for row in rows),
+        )
 
     async def _look_for_paused(self) -> None:
         """Fail the test if it waits for what only an operator would move."""
@@ -181,7 +198,7 @@ class Environment:
         """Return the names of the steps of an invocation, in the order in which they began."""
         entries = [row.entry for row in await self._host.journal(invocation_id)]
         runs = [entry for entry in entries if isinstance(entry, Run)]
-        return [run.name for run in runs if not run.key.startswith(PATCHED)]
+        return [run.name for run in runs if not is_gate(run.key)]
 
     async def recording(self, invocation_id: str) -> Recording:
         """Return what `replay` needs to try an invocation against other code.

@@ -18,8 +18,8 @@ from holdfast.domain.message import (
     Start,
 )
 from holdfast.sdk.app import App
-from holdfast.sdk.attempt import CODE_MISMATCH, Attempt
-from holdfast.sdk.journal import JournalMismatch
+from holdfast.sdk.attempt import Attempt
+from holdfast.sdk.journal import CODE_MISMATCH, JournalMismatch
 from holdfast.testing.crash import Crashes, Operation, Operations
 from holdfast.transport.base import HandlerStream, ServerStream
 

@@ -24,9 +24,9 @@ from holdfast.domain.message import (
 )
 from holdfast.domain.recording import Recording, decode_recording
 from holdfast.sdk.app import App
-from holdfast.sdk.attempt import CODE_MISMATCH, Attempt
+from holdfast.sdk.attempt import Attempt
 from holdfast.sdk.bodies import Bodies
-from holdfast.sdk.journal import PATCHED, branch_of, describe_command
+from holdfast.sdk.journal import CODE_MISMATCH, branch_of, describe_command, is_gate
 from holdfast.sdk.step import Step
 from holdfast.testing.strict import Watch
 
@@ -233,7 +233,7 @@ def _is_new(message: FromHandler) -> bool:
     """Return whether this is something that the program asks for and that is not recorded."""
     if isinstance(message, Input | End | Error | Suspension | ProposeRunCompletion):
         return False
-    return not message.key.startswith(PATCHED)
+    return not is_gate(message.key)
 
 
 def _describe(command: FromHandler) -> str:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from holdfast.domain.identity import idempotent_id, workflow_id
 from holdfast.domain.ids import print_invocation_id
 from holdfast.domain.message import (
+    TIME_MS_MAX,
     AttachInvocation,
     AwaitTree,
     Call,
@@ -48,7 +49,6 @@ from holdfast.domain.message import (
 from holdfast.domain.target import Target
 from holdfast.protocol.restate.journal_key import is_journal_key
 from holdfast.protocol.restate.layout import COMPLETION_RESULTS
-from holdfast.protocol.restate.limit import TIME_MS_MAX
 
 text = st.text(max_size=12)
 names = text.filter(lambda name: not is_journal_key(name))

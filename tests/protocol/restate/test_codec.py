@@ -7,6 +7,7 @@ import pytest
 from holdfast.domain.errors import LocalProtocolError, RemoteProtocolError
 from holdfast.domain.ids import random_seed
 from holdfast.domain.message import (
+    TIME_MS_MAX,
     AttachInvocation,
     AwaitTree,
     Call,
@@ -38,7 +39,6 @@ from holdfast.domain.message import (
 from holdfast.domain.retry import RetrySchedule
 from holdfast.protocol.restate.codec import AwaitingOn, Codec, CommandAck, RunAck
 from holdfast.protocol.restate.frame import Frame, FrameDecoder
-from holdfast.protocol.restate.limit import TIME_MS_MAX
 
 ID = "inv_1foAirY4KKzi3FyJqpVxiDUsWuxX3p32tU"
 ID_BYTES = bytes.fromhex("548ae3cba54055b39e2bb335210f1b67f5eadac7026a9878")

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from holdfast.domain.message import TIME_MS_MAX
 from holdfast.domain.retry import OnMaxAttempts, RetrySchedule
 from holdfast.domain.target import (
     HandlerKind,
@@ -18,7 +19,6 @@ from holdfast.domain.target import (
     ServiceManifest,
 )
 from holdfast.protocol.restate.discovery import DiscoveryError, manifest_media_type
-from holdfast.protocol.restate.limit import TIME_MS_MAX
 from holdfast.protocol.restate.manifest import Discovered, decode_manifest, encode_manifest
 
 V4 = manifest_media_type(4)

@@ -65,6 +65,12 @@ def batch_of(table: AnyTable, rows: Sequence[Any], wanted: frozenset[str]) -> Re
     return _pa.record_batch(arrays, schema=schema_of(table))
 
 
+def joined(batches: Sequence[RecordBatch]) -> list[RecordBatch]:
+    """Return the same rows in as few batches as can be: DataFusion is handed them one by one."""
+    table = _pa.Table.from_batches(batches)
+    return cast("list[RecordBatch]", table.combine_chunks().to_batches())
+
+
 # -- Arrow -----------------------------------------------------------------------------------------
 
 

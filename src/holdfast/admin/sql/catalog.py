@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any, NamedTuple
 
 from holdfast.admin.catalog_view import view_deployment, view_service
@@ -22,11 +22,13 @@ class _Service(NamedTuple):
     view: dict[str, Any]
 
 
-async def _read_deployments(reader: Reader, wanted: Wanted) -> AsyncIterator[Sequence[_Deployment]]:
+async def _read_deployments(
+    reader: Reader, wanted: Wanted
+) -> AsyncGenerator[Sequence[_Deployment]]:
     yield [_Deployment(d, view_deployment(d, is_full=False)) for d in reader.handle.deployments()]
 
 
-async def _read_services(reader: Reader, wanted: Wanted) -> AsyncIterator[Sequence[_Service]]:
+async def _read_services(reader: Reader, wanted: Wanted) -> AsyncGenerator[Sequence[_Service]]:
     deployments = reader.handle.deployments()
     yield [_Service(s, view_service(s, deployments)) for s in reader.handle.services()]
 

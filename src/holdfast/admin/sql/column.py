@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -29,7 +29,7 @@ class Kind(Enum):
     TEXT_LIST = "list of text"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Column(Generic[T]):
     """A column."""
 
@@ -85,14 +85,14 @@ class Reader(NamedTuple):
     attempts: Mapping[str, LiveAttempt]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Table(Generic[T]):
     """A table."""
 
     name: str
     meaning: str
     columns: tuple[Column[T], ...]
-    read: Callable[[Reader, Wanted], AsyncIterator[Sequence[T]]]
+    read: Callable[[Reader, Wanted], AsyncGenerator[Sequence[T]]]
     narrow: Mapping[str, Narrow]
     """By column, for those whose tests the store can check, at least in part."""
     is_view: bool = False
@@ -123,7 +123,7 @@ def _prefixed(column: str, prefix: str) -> tuple[Condition, ...]:
     return tuple(conditions)
 
 
-async def no_rows(reader: Reader, wanted: Wanted) -> AsyncIterator[Sequence[Any]]:
+async def no_rows(reader: Reader, wanted: Wanted) -> AsyncGenerator[Sequence[Any]]:
     """Read a table that is always empty."""
     pages: tuple[Sequence[Any], ...] = ()
     for page in pages:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from typing import NamedTuple
 
 import msgspec
@@ -63,10 +64,12 @@ def _events(row: InvocationRow) -> list[Event]:
 _read_rows = read_in(Status.RUNNING, Status.BACKING_OFF, Status.SUSPENDED, Status.PAUSED)
 
 
-async def _read(reader: Reader, wanted: Wanted) -> AsyncIterator[Sequence[Event]]:
+async def _read(reader: Reader, wanted: Wanted) -> AsyncGenerator[Sequence[Event]]:
     # An invocation has any number of events: its limits are not theirs.
-    async for page in _read_rows(reader, Wanted(wanted.columns, wanted.conditions)):
-        yield [event for seen in page for event in _events(seen.row)]
+    rows = _read_rows(reader, Wanted(wanted.columns, wanted.conditions))
+    async with aclosing(rows) as pages:
+        async for page in pages:
+            yield [event for seen in page for event in _events(seen.row)]
 
 
 EVENT = Table[Event](

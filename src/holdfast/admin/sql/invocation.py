@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from http import HTTPStatus
 from typing import NamedTuple, get_args
 
@@ -402,7 +403,7 @@ def _narrow_status(names: dict[Status, frozenset[str]]) -> Narrow:
             status: possible & named if test is Test.IN else possible - named
             for status, possible in names.items()
         }
-        kept = tuple(status for status, possible in passing.items() if possible)
+        kept = tuple(sorted(status for status, possible in passing.items() if possible))
         is_exact = all(passing[status] == names[status] for status in kept)
         return Narrowed((Condition("status", Comparison.IN, kept),), is_exact)
 
@@ -427,7 +428,7 @@ _NARROW: dict[str, Narrow] = {
 # -- reading ---------------------------------------------------------------------------------------
 
 
-async def _read(reader: Reader, wanted: Wanted) -> AsyncIterator[Sequence[Seen]]:
+async def _read(reader: Reader, wanted: Wanted) -> AsyncGenerator[Sequence[Seen]]:
     scan = Scan(
         Source.INVOCATION,
         wanted.conditions,
@@ -435,19 +436,20 @@ async def _read(reader: Reader, wanted: Wanted) -> AsyncIterator[Sequence[Seen]]
         wanted.limit,
         has_outputs="completion_failure" in wanted.columns,
     )
-    async for page in reader.handle.scan(scan):
-        yield [
-            Seen(it.row, it.output, reader.attempts.get(it.row.id))
-            for it in page
-            if isinstance(it, ScannedInvocation)
-        ]
+    async with aclosing(reader.handle.scan(scan)) as pages:
+        async for page in pages:
+            yield [
+                Seen(it.row, it.output, reader.attempts.get(it.row.id))
+                for it in page
+                if isinstance(it, ScannedInvocation)
+            ]
 
 
-def read_in(*statuses: Status) -> Callable[[Reader, Wanted], AsyncIterator[Sequence[Seen]]]:
+def read_in(*statuses: Status) -> Callable[[Reader, Wanted], AsyncGenerator[Sequence[Seen]]]:
     """Return what reads invocations in some statuses only."""
     condition = Condition("status", Comparison.IN, statuses)
 
-    def read(reader: Reader, wanted: Wanted) -> AsyncIterator[Sequence[Seen]]:
+    def read(reader: Reader, wanted: Wanted) -> AsyncGenerator[Sequence[Seen]]:
         return _read(reader, wanted._replace(conditions=(*wanted.conditions, condition)))
 
     return read
@@ -477,7 +479,7 @@ STATE = Table[Seen](
 )
 INVOCATION = Table[Seen](
     "sys_invocation",
-    "The two tables above in one: a view, with a status that knows of attempts.",
+    "`sys_invocation_status` and `sys_invocation_state` in one: a view.",
     (
         *(
             Column(

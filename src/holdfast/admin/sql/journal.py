@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
@@ -125,7 +126,7 @@ def _raw_length(it: Seen) -> int | None:
     return None if raw is None else len(raw)
 
 
-async def _read(reader: Reader, wanted: Wanted) -> AsyncIterator[Sequence[Seen]]:
+async def _read(reader: Reader, wanted: Wanted) -> AsyncGenerator[Sequence[Seen]]:
     def find(service: str, handler: str) -> HandlerRow | None:
         try:
             return reader.handle.resolve(service, handler)
@@ -133,13 +134,17 @@ async def _read(reader: Reader, wanted: Wanted) -> AsyncIterator[Sequence[Seen]]
             return None
 
     held: list[JournalRow] = []
-    async for page in reader.handle.scan(Scan(Source.JOURNAL, wanted.conditions)):
-        held += [row for row in page if isinstance(row, JournalRow)]
-        # The last journal of the page may go on in the next one.
-        last = held[-1].invocation_id
-        whole = [row for row in held if row.invocation_id != last]
-        held = held[len(whole) :]
-        yield _together(whole, find)
+    async with aclosing(reader.handle.scan(Scan(Source.JOURNAL, wanted.conditions))) as pages:
+        async for page in pages:
+            rows = [row for row in page if isinstance(row, JournalRow)]
+            # The last journal of the page may go on in the next one.
+            last = rows[-1].invocation_id
+            begin = next(i for i, row in enumerate(rows) if row.invocation_id == last)
+            if held and held[-1].invocation_id == last:
+                held += rows
+                continue
+            yield _together([*held, *rows[:begin]], find)
+            held = rows[begin:]
     yield _together(held, find)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 
 from holdfast.admin.sql.column import (
     Column,
@@ -59,10 +60,13 @@ def _failure(it: KeyedRow) -> str | None:
 
 def _reading(
     source: Source, is_there: Callable[[KeyedRow, int], bool]
-) -> Callable[[Reader, Wanted], AsyncIterator[Sequence[KeyedRow]]]:
-    async def read(reader: Reader, wanted: Wanted) -> AsyncIterator[Sequence[KeyedRow]]:
-        async for page in reader.handle.scan(Scan(source, wanted.conditions)):
-            yield [it for it in page if isinstance(it, KeyedRow) and is_there(it, reader.now_ms)]
+) -> Callable[[Reader, Wanted], AsyncGenerator[Sequence[KeyedRow]]]:
+    async def read(reader: Reader, wanted: Wanted) -> AsyncGenerator[Sequence[KeyedRow]]:
+        async with aclosing(reader.handle.scan(Scan(source, wanted.conditions))) as pages:
+            async for page in pages:
+                yield [
+                    it for it in page if isinstance(it, KeyedRow) and is_there(it, reader.now_ms)
+                ]
 
     return read
 

@@ -13,10 +13,11 @@ import asyncio
 import importlib
 import re
 from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from functools import partial
 from typing import Any, NamedTuple
 
-from holdfast.admin.sql.arrow import RecordBatch, Schema, batch_of
+from holdfast.admin.sql.arrow import RecordBatch, Schema, batch_of, joined
 from holdfast.admin.sql.column import AnyTable, Reader, Wanted
 from holdfast.admin.sql.limit import (
     MEMORY_BYTES_MAX,
@@ -33,9 +34,11 @@ from holdfast.web.problem import Refusal
 _datafusion: Any = importlib.import_module("datafusion")
 
 _QUOTED = re.compile(r"'(?:[^']|'')*'")
-_WORD = re.compile(r"[^\s(),;]+?(?=[\s(),;+*/%|<>=!-]|$)|[+*/%|<>=!-]+")
+_WORD = re.compile(r'[\w.$"]+|[^\w\s.$"(),;]+')
 _BASE = "_rows"
 """Ends the name of the table below a view. It is taken away once the view is made."""
+
+_PAGES_JOINED = 32
 
 Batches = dict[str, list[RecordBatch]]
 """Rows by table."""
@@ -54,7 +57,7 @@ def check_size(query: str) -> None:
     Raises:
         Refusal: HF1408.
     """
-    words = len(_WORD.findall(_QUOTED.sub("''", query)))
+    words = len(_WORD.findall(_QUOTED.sub("", query)))
     if len(query) > QUERY_SIZE_MAX or words > QUERY_WORDS_MAX:
         raise Refusal(
             400,
@@ -98,21 +101,34 @@ async def read(reader: Reader, wanted: Mapping[str, Wanted], rows_max: int) -> B
     for table in TABLES:
         if table.name not in wanted:
             continue
-        need = wanted[table.name]
-        read_here = 0
-        batches[table.name] = []
-        async for page in table.read(reader, need):
-            if not page:
-                continue
-            batch = await asyncio.to_thread(batch_of, table, page, need.columns)
-            batches[table.name].append(batch)
-            read_here += len(page)
-            count, size = count + len(page), size + int(batch.nbytes)
-            if count > rows_max or size > READ_BYTES_MAX:
-                raise _too_much(table.name, count, size, rows_max)
-            if need.limit is not None and read_here >= need.limit:
-                break
+        large: list[RecordBatch] = []
+        small: list[RecordBatch] = []
+        async with aclosing(_read_table(table, reader, wanted[table.name])) as found:
+            async for batch in found:
+                small.append(batch)
+                count, size = count + int(batch.num_rows), size + int(batch.nbytes)
+                if count > rows_max or size > READ_BYTES_MAX:
+                    raise _too_much(table.name, count, size, rows_max)
+                if len(small) == _PAGES_JOINED:
+                    large += await asyncio.to_thread(joined, small)
+                    small = []
+        if small:
+            large += await asyncio.to_thread(joined, small)
+        batches[table.name] = large
     return batches
+
+
+async def _read_table(
+    table: AnyTable, reader: Reader, wanted: Wanted
+) -> AsyncGenerator[RecordBatch]:
+    count = 0
+    async with aclosing(table.read(reader, wanted)) as pages:
+        async for page in pages:
+            if page:
+                yield await asyncio.to_thread(batch_of, table, page, wanted.columns)
+            count += len(page)
+            if wanted.limit is not None and count >= wanted.limit:
+                return
 
 
 def begin(query: str, batches: Batches) -> asyncio.Future[Result]:
@@ -214,8 +230,8 @@ def _too_much(table: str, count: int, size: int, rows_max: int) -> Refusal:
     return Refusal(
         400,
         "HF1405",
-        f"The query needs too much: after {count} rows and {size // 1_000_000} MB it was still"
-        f" reading {table}; at most {rows_max} rows and {READ_BYTES_MAX // 1_000_000} MB are read.",
+        f"The query needs too much: after {count} rows and {size >> 20} MB it was still"
+        f" reading {table}; at most {rows_max} rows and {READ_BYTES_MAX >> 20} MB are read.",
         hint="Add a condition that the store can check, such as id = '…' or status != 'completed';"
         " docs/reference/sql.md lists them.",
     )

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from holdfast.domain.identity import idempotent_id, workflow_id
 from holdfast.domain.ids import parse_invocation_id, print_invocation_id
 from holdfast.domain.message import (
+    TIME_MS_MAX,
     AttachInvocation,
     AwaitTree,
     ChildId,
@@ -28,7 +29,6 @@ from holdfast.domain.message import (
     Void,
 )
 from holdfast.domain.target import Target
-from holdfast.protocol.restate.limit import TIME_MS_MAX
 from holdfast.protocol.restate.schema import WIRE_CLASSES, Wire
 
 RESULTS: Mapping[str, type[Result]] = {

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar, cast
 
 import msgspec
 
+from holdfast.domain.message import TIME_MS_MAX
 from holdfast.domain.retry import OnMaxAttempts, RetrySchedule
 from holdfast.domain.target import (
     HandlerKind,
@@ -24,7 +25,7 @@ from holdfast.domain.target import (
     ServiceManifest,
 )
 from holdfast.protocol.restate.discovery import DiscoveryError, check_manifest_media_type
-from holdfast.protocol.restate.limit import SCHEMA_DEPTH_MAX, TIME_MS_MAX
+from holdfast.protocol.restate.limit import SCHEMA_DEPTH_MAX
 from holdfast.protocol.restate.version import VERSION_MAX, VERSION_MIN, agree_on_version
 
 T = TypeVar("T")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast
@@ -123,7 +123,7 @@ class Scanner:
         self._connections: list[Connection] = []
         self._is_closed = False
 
-    async def pages(self, scan: Scan) -> AsyncIterator[list[Scanned]]:
+    async def pages(self, scan: Scan) -> AsyncGenerator[list[Scanned]]:
         """Iterate over the rows of a scan, in pages."""
         connection = self._file.connect_reader()
         self._connections.append(connection)

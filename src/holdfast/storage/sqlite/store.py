@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -435,7 +435,7 @@ class SqliteStore:
         found = await self._ask_aside(list_question(query, before, limit))
         return self._decode("invocation", _decode_invocations, found)
 
-    def scan(self, scan: Scan) -> AsyncIterator[list[Scanned]]:
+    def scan(self, scan: Scan) -> AsyncGenerator[list[Scanned]]:
         """Iterate over rows of all partitions, aside from everything else."""
         return self._open_or_raise().scanner.pages(scan)
 

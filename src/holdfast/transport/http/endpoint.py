@@ -12,6 +12,7 @@ request is sent whole before its response is read.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib.metadata
 import logging
 from collections.abc import Callable, Sequence
@@ -89,6 +90,8 @@ class HandlerEndpoint:
         self._is_draining = False
         self._server = f"holdfast/{_version()}".encode()
         self._codecs: dict[int, Codec] = {}
+        services = port.manifest.services
+        self._targets = sorted(f"{s.name}/{h.name}" for s in services for h in s.handlers)
 
     @property
     def is_guarded(self) -> bool:
@@ -140,8 +143,10 @@ class HandlerEndpoint:
                 extra={"status": answer.status, "error_code": error.code},
             )
         except Exception:
-            # A bug of ours. The server of this application ends the response.
+            # A bug of ours. A response that has begun must end, or the server waits for the rest.
             _logger.exception("a request to the endpoint failed")
+            with contextlib.suppress(Exception):
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
             return
         if answer is None or request.is_gone:
             return
@@ -214,16 +219,11 @@ class HandlerEndpoint:
                 self._emptied.set()
 
     def _check_target(self, service: str, handler: str) -> None:
-        known = [
-            f"{each.name}/{one.name}"
-            for each in self._port.manifest.services
-            for one in each.handlers
-        ]
-        if f"{service}/{handler}" not in known:
+        if f"{service}/{handler}" not in self._targets:
             raise Refused(
                 f"{service}/{handler} is not served here",
                 code="HF1382",
-                hint="There is: " + ", ".join(sorted(known)),
+                hint="There is: " + ", ".join(self._targets),
             )
 
     def _headers(self) -> list[tuple[bytes, bytes]]:
