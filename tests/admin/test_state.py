@@ -52,13 +52,20 @@ async def test_an_edit_that_waits(client: Client, handle: FakeHandle) -> None:
     assert handle.edits == [("Cart", "a/b", StateEdit((), True, "v"))]
 
 
-@pytest.mark.parametrize(("reply", "code"), [(Reply.STALE, "HF1270"), (Reply.OVERLOADED, "HF1429")])
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        (Reply.STALE, (409, "HF1270")),
+        (Reply.NOT_FOUND, (409, "HF1258")),
+        (Reply.OVERLOADED, (429, "HF1429")),
+    ],
+)
 async def test_an_edit_that_is_refused(
-    client: Client, handle: FakeHandle, reply: Reply, code: str
+    client: Client, handle: FakeHandle, reply: Reply, expected: tuple[int, str]
 ) -> None:
     handle.edit_reply = reply
     status, seen = await patch(client, {"clear": ["a"]})
-    assert (status, seen["error_code"]) == (409 if reply is Reply.STALE else 429, code)
+    assert (status, seen["error_code"]) == expected
 
 
 @pytest.mark.parametrize(

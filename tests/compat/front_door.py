@@ -104,6 +104,8 @@ async def endpoint(
 class Cutting:
     """Cuts attempts in the middle: each of the first few of an invocation after some pieces.
 
+    For HTTP/1.1: hypercorn breaks a whole HTTP/2 connection when one of its responses ends early.
+
     Args:
         served: An ASGI application.
     """
@@ -114,7 +116,6 @@ class Cutting:
         self._served = served
         self._random = random.Random(7)
         self._attempts: Counter[bytes] = Counter()
-        self.cut_count = 0
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         invocation_id = dict(scope["headers"]).get(b"x-restate-invocation-id", b"")
@@ -130,7 +131,6 @@ class Cutting:
                     # Half of a piece, and no word how the attempt ended.
                     body = message["body"][: len(message["body"]) // 2]
                     await send({"type": "http.response.body", "body": body, "more_body": False})
-                    self.cut_count += 1
                     raise OSError("cut")
             await send(message)
 

@@ -175,8 +175,11 @@ async def state(door: FrontDoor, ledger: Ledger, name: str) -> None:
     assert await door.call(f"Counter/{name}/get") == 10
     later = await door.call(f"Counter/{name}/addLater", 5)
     assert (await door.attach(later)).json == 15
-    assert await door.call(f"Counter/{name}/empty") == [["other"], []]
-    assert await door.call(f"Counter/{name}/get") == 0
+    assert await door.call(f"Counter/{name}/empty") == [["other", "value"], []]
+    assert await door.call(f"Counter/{name}/add", 2) == 2
+    assert await door.call(f"Counter/{name}/keys") == ["value"]
+    await door.call(f"Counter/{name}/forget")
+    assert await door.call(f"Counter/{name}/keys") == []
 
 
 @check

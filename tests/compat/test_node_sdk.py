@@ -118,7 +118,7 @@ async def test_registration(processes: dict[str, NodeProcess], mode: str) -> Non
     async with served(processes[mode], MODES[mode]) as door:
         [found] = (await door.ask("GET", f"{door.admin}/deployments")).json["deployments"]
         assert found["protocol_type"] == MODES[mode].protocol_type
-        assert found["sdk_version"].startswith("restate-sdk-javascript/")
+        assert found["sdk_version"].startswith("restate-sdk-typescript/")
         listed = (await door.ask("GET", f"{door.admin}/services")).json["services"]
         assert {each["name"]: (each["ty"], each["public"]) for each in listed} == {
             "Counter": ("VirtualObject", True),

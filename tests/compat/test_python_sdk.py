@@ -386,7 +386,9 @@ async def process(port: int) -> AsyncIterator[asyncio.subprocess.Process]:
     """Serve the app in a process of its own."""
     running = await asyncio.create_subprocess_exec(
         sys.executable,
-        *("-m", "hypercorn", "--bind", f"127.0.0.1:{port}", "tests.compat.python_sdk_app:app"),
+        *("-m", "hypercorn", "--bind", f"127.0.0.1:{port}"),
+        # In this very process: a worker would outlive its killed parent, with the port.
+        *("--workers", "0", "tests.compat.python_sdk_app:app"),
         stderr=asyncio.subprocess.DEVNULL,
     )
     try:

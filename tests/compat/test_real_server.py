@@ -96,12 +96,9 @@ def eager_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServe
 
 
 @pytest.mark.nightly
-@pytest.mark.parametrize("http_version", SMOKE)
 @pytest.mark.parametrize("name", REPEATABLE)
-async def test_attempts_that_are_cut(
-    name: str, http_version: str, eager_server: RealServer
-) -> None:
-    await checked(eager_server, name, http_version, wrap=Cutting)
+async def test_attempts_that_are_cut(name: str, eager_server: RealServer) -> None:
+    await checked(eager_server, name, "HTTP/1.1", wrap=Cutting)
 
 
 @pytest.mark.nightly

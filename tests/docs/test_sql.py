@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from holdfast.admin.sql.absent import ABSENT, MEANING
 from holdfast.admin.sql.column import AnyTable
 from holdfast.admin.sql.table import TABLES
 
@@ -26,12 +27,11 @@ def described(table: AnyTable) -> str:
 
 def tables() -> str:
     """Return the sections of all tables that can have rows, and the names of the others."""
-    empty = [table for table in TABLES if table.meaning.startswith("Always empty")]
-    sections = [described(table) for table in TABLES if table not in empty]
-    names = ", ".join(f"`{table.name}`" for table in empty)
+    sections = [described(table) for table in TABLES if table not in ABSENT]
+    names = ", ".join(f"`{table.name}`" for table in ABSENT)
     sections.append(
         "### Tables without rows\n\n"
-        f"{names}: they are there because Restate's tools look into them. {empty[0].meaning}\n"
+        f"{names}: they are there because Restate's tools look into them. {MEANING}\n"
     )
     return "\n".join(sections)
 

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
-from holdfast.domain.message import DelayRule, Error, Failure, OneWayCall
+from holdfast.domain.message import (
+    TIME_MS_MAX,
+    DelayRule,
+    Error,
+    Failure,
+    OneWayCall,
+    ProposeRunCompletion,
+    Run,
+    Value,
+)
 from holdfast.domain.retry import OnMaxAttempts, RetrySchedule
 from holdfast.engine.decision import Respond, StartAttempt
 from holdfast.engine.record import AttemptLost, TimerFired
@@ -50,6 +61,76 @@ def test_schedule(
     schedule = RetrySchedule(100, 2, 1_000, 10_000, OnMaxAttempts.PAUSE, 5_000)
     delay_ms = schedule.delay_ms(count, elapsed_ms, chosen_ms=chosen_ms, least_ms=least_ms)
     assert delay_ms == expected
+
+
+ODD = [
+    RetrySchedule(factor=math.inf),
+    RetrySchedule(factor=math.nan),
+    RetrySchedule(factor=0),
+    RetrySchedule(factor=-2),
+    RetrySchedule(factor=1e300),
+    RetrySchedule(initial_interval_ms=-1),
+    RetrySchedule(initial_interval_ms=10**30, max_interval_ms=10**30),
+    RetrySchedule(max_interval_ms=-5),
+    RetrySchedule(max_interval_ms=10**400),
+    RetrySchedule(max_attempts=0),
+    RetrySchedule(max_attempts=-1),
+    RetrySchedule(max_duration_ms=-1),
+]
+
+
+@pytest.mark.parametrize("schedule", ODD)
+def test_an_odd_policy_is_refused_and_does_no_harm_where_it_is_stored(
+    schedule: RetrySchedule,
+) -> None:
+    assert schedule.problem() is not None
+    for count in (1, 2, 65, 2_000, 10**9):
+        delay_ms = schedule.delay_ms(count)
+        assert delay_ms is None or 0 <= delay_ms <= 10**15
+    engine = Harness()
+    engine.serve("S", "h")
+    caller = engine.invoke()
+    call = OneWayCall("S", "h", b"1", None, (), None, 0, 1, retry=schedule)
+    engine.sent(caller, call)
+    row = engine.row(caller)
+    assert row.last_failure is not None
+    assert "[HF2037]" in row.last_failure.message
+    assert len(engine.journal(caller)) == 1
+
+
+def test_a_wait_that_a_failure_asks_for_ends_before_time_does() -> None:
+    engine = Harness()
+    invocation = engine.invoke()
+    engine.sent(invocation, Error(500, "no", next_retry_delay_ms=2**64 - 1))
+    assert engine.row(invocation).retry_at_ms == TIME_MS_MAX
+
+
+@pytest.mark.parametrize("count", [1, 2, 10, 100, 10**6])
+def test_a_wait_is_that_of_the_formula(count: int) -> None:
+    for factor in (1, 1.5, 2, 10, 1e6):
+        schedule = RetrySchedule(500, factor, 60_000, None)
+        expected = 60_000 if factor > 1 and count > 20 else int(500 * factor ** (count - 1))
+        assert schedule.delay_ms(count) == min(expected, 60_000)
+    assert RetrySchedule(0, 2, 60_000, None).delay_ms(count) == 0
+
+
+def test_the_failures_of_steps_are_counted_for_so_many_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("holdfast.engine.lifecycle.STEP_FAILURES_MAX", 3)
+    engine = Harness()
+    invocation = engine.invoke()
+    engine.sent(invocation, *(Run(number) for number in range(1, 6)))
+    error = Error(500, "no", next_retry_delay_ms=0, failed_steps=(5, 4, 3, 2, 1))
+    late = Error(500, "no", next_retry_delay_ms=0, failed_steps=(5, 3, 2, 1))
+    for _ in range(2):
+        engine.sent(invocation, error)
+    counted = {f.completion_id: f.count for f in engine.row(invocation).step_failures}
+    assert counted == {5: 2, 4: 2, 3: 2}
+    engine.sent(invocation, ProposeRunCompletion(4, Value(b"1")))
+    engine.sent(invocation, late)
+    counted = {f.completion_id: f.count for f in engine.row(invocation).step_failures}
+    assert counted == {5: 3, 3: 3, 2: 1}
 
 
 def test_a_policy_ends_by_time() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from holdfast.domain.identity import workflow_id
 from holdfast.domain.message import (
     Completion,
     End,
@@ -17,7 +18,7 @@ from holdfast.domain.target import HandlerKind
 from holdfast.engine.decision import Reply
 from holdfast.engine.limit import STATE_VALUE_BYTES_MAX
 from holdfast.engine.on_state import state_version
-from holdfast.engine.record import KillRequested, StateEdited, StateExpired
+from holdfast.engine.record import Expired, KillRequested, StateEdited, StateExpired
 from holdfast.engine.row import StateEdit, StateRow, Status, Table
 
 from .harness import NOW_MS, Harness
@@ -164,3 +165,25 @@ def test_shared_handlers_do_not_make_an_edit_wait() -> None:
     engine.serve("Box", "look", HandlerKind.SHARED)
     engine.invoke("Box", "look", "k")
     assert edit(engine, ("a", b"1")) is Reply.ACCEPTED
+
+
+def test_state_of_a_workflow_key_needs_a_main_invocation_that_takes_it_along() -> None:
+    engine = Harness()
+    engine.serve_workflow()
+
+    def edit_workflow(*entries: tuple[str, bytes | None]) -> Reply:
+        engine.apply(StateEdited("Signup", "k", StateEdit(entries), is_workflow=True))
+        assert engine.answer is not None
+        return engine.answer.reply
+
+    assert edit_workflow(("a", b"1")) is Reply.NOT_FOUND
+    assert engine.state("Signup", "k") == {}
+    assert edit_workflow(("a", None)) is Reply.ACCEPTED
+    main = engine.invoke("Signup", "run", "k", invocation_id=workflow_id("Signup", "k"))
+    assert edit_workflow(("a", b"1")) is Reply.ACCEPTED
+    engine.sent(main, *END)
+    assert edit_workflow(("b", b"2")) is Reply.ACCEPTED
+    assert engine.state("Signup", "k") == {"a": b"1", "b": b"2"}
+    engine.apply(Expired(main), at_ms=engine.now_ms + 5_000)
+    assert engine.state("Signup", "k") == {}
+    assert edit_workflow(("a", b"1")) is Reply.NOT_FOUND

@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from agents.models import openai_provider
 
 import holdfast as hf
 
@@ -288,6 +289,15 @@ async def test_embedded_approval(
     assert outcome == ("Ada gets 5.00 euros" if is_approved else "Ada gets nothing")
 
 
+async def close(weather: Any) -> None:
+    weather.model.close()
+    # The framework keeps one HTTP client per process, and with it connections of this loop.
+    client, openai_provider._http_client = openai_provider.shared_http_client(), None
+    await client.aclose()
+    # A transport that is closed ends in the next turn of its loop, and must before that is gone.
+    await asyncio.sleep(0)
+
+
 async def test_embedded_weather_agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     weather = load("weather_agent")
@@ -295,8 +305,7 @@ async def test_embedded_weather_agent(tmp_path: Path, monkeypatch: pytest.Monkey
         async with hf.embedded(weather.app, store=f"sqlite:{tmp_path / 'a.db'}") as client:
             answer = await client.call(weather.ask, "How is the weather in Rome?")
     finally:
-        weather.model.close()
-        await weather.provider.aclose()
+        await close(weather)
     assert answer == "It is sunny in Rome."
 
 
@@ -320,6 +329,5 @@ async def test_examples_are_deterministic(monkeypatch: pytest.MonkeyPatch) -> No
         async with hf.testing.environment(weather.app, **options) as env:
             answer = await env.client.call(weather.ask, "How is the weather in Rome?")
     finally:
-        weather.model.close()
-        await weather.provider.aclose()
+        await close(weather)
     assert answer == "It is sunny in Rome."

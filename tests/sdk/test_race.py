@@ -205,3 +205,6 @@ async def test_it_works_outside_of_handlers_and_refuses_nothing() -> None:
     with pytest.raises(hf.UsageError, match="at least one") as caught:
         await hf.race()
     assert caught.value.code == "HF0507"
+    listed: Any = [asyncio.get_running_loop().create_future()]
+    with pytest.raises(hf.UsageError, match=r"hf\.race\(\*them\)"):
+        await hf.race(listed)

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from msgspec.structs import replace
 
-from holdfast.domain.errors import NotFoundError
+from holdfast.domain.errors import NotFoundError, UsageError
 from holdfast.domain.retry import RetrySchedule
 from holdfast.domain.setting import ServiceSettings
 from holdfast.domain.target import (
@@ -114,3 +114,12 @@ async def test_what_a_server_says_for_all() -> None:
     assert all(manifest.is_state_lazy for manifest in rows.values())
     assert rows["run"].retry == retry
     assert rows["own"].retry == own.retry
+
+
+async def test_a_retry_policy_that_is_not_possible_is_not_registered() -> None:
+    store = MemoryStore(1)
+    catalog = await opened(store)
+    odd = replace(HANDLER, retry=RetrySchedule(factor=float("inf")))
+    with pytest.raises(UsageError, match=r"(?s)S/run in deployment 'w'.*factor is inf.*\[HF1288\]"):
+        await catalog.register("w", manifest_of(odd), 1)
+    assert await store.deployments() == []

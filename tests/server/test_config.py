@@ -62,3 +62,9 @@ def test_nonsense_is_refused_with_the_name_of_the_variable(name: str, value: str
 def test_a_clean_up_without_a_pause_is_refused() -> None:
     with pytest.raises(UsageError, match="HF1204"):
         ServerConfig(cleanup_interval_ms=0)
+
+
+@pytest.mark.parametrize("name", ["sql_rows_max", "sql_timeout_ms"])
+def test_sql_without_room_or_time_is_refused(name: str) -> None:
+    with pytest.raises(UsageError, match="HF1204"):
+        ServerConfig(**{name: 0})  # type: ignore[arg-type]

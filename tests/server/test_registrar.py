@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from holdfast.domain.errors import ConflictError, NotFoundError, UsageError
 from holdfast.domain.ids import DEPLOYMENT_PREFIX, deployment_id_of
-from holdfast.domain.message import Error, Run
+from holdfast.domain.message import Error, Run, Suspension
 from holdfast.domain.target import (
     HandlerKind,
     HandlerManifest,
@@ -20,6 +20,7 @@ from holdfast.domain.target import (
 from holdfast.engine.row import Status
 from holdfast.server.handle import Request
 from holdfast.server.host import Host
+from holdfast.server.registrar import Registrar
 from holdfast.server.registration import Change, Registration
 from holdfast.storage.base import InvocationFilter
 from holdfast.storage.memory import MemoryStore
@@ -346,6 +347,49 @@ async def test_a_drained_deployment_is_removed(host: Host, dialer: FakeDialer) -
     assert caught.value.code == "HF1062"
     rows = await host.invocations(InvocationFilter(), None, 10)
     assert rows == []
+
+
+async def test_a_deployment_that_an_attempt_may_yet_pin_itself_to_stays(
+    host: Host, dialer: FakeDialer
+) -> None:
+    old, _ = await host.register_endpoint(registration(A))
+    invocation_id = await send(host)
+    await until(lambda: dialer.ports[A].attempts)
+    await host.register_endpoint(registration(B))
+    assert not await host.open_invocation_count(old.id)
+    with pytest.raises(ConflictError, match="attempts of open invocations run on it"):
+        await host.remove_deployment(old.id, is_forced=False)
+    # Here it has spoken, and what it said is not stored yet.
+    dialer.ports[A].attempts[0].say(Run(1), Suspension((1,)))
+    dialer.ports[A].attempts[0].stream.on_closed(None)
+    with pytest.raises(ConflictError, match="1 open invocations are pinned to it"):
+        await host.remove_deployment(old.id, is_forced=False)
+    await host.kill(invocation_id)
+    await host.remove_deployment(old.id, is_forced=False)
+    assert dialer.ports[A].is_closed
+
+
+async def test_nothing_is_moved_to_a_deployment_that_is_being_removed(
+    host: Host, dialer: FakeDialer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, _ = await host.register_endpoint(registration(A))
+    await host.register_endpoint(registration(B))
+    invocation_id = await send(host)
+    await until(lambda: dialer.ports[B].attempts)
+    await host.operations.pause(invocation_id)
+    refusals: list[str] = []
+    count = Registrar.open_invocation_count
+
+    async def counting(self: Registrar, deployment_id: str) -> int:
+        found = await count(self, deployment_id)
+        with pytest.raises(NotFoundError) as caught:
+            await host.operations.resume(invocation_id, old.id)
+        refusals.append(caught.value.code)
+        return found
+
+    monkeypatch.setattr(Registrar, "open_invocation_count", counting)
+    await host.remove_deployment(old.id, is_forced=False)
+    assert refusals == ["HF1062"]
 
 
 async def test_removing_the_latest_brings_the_one_before_back(

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
 
-from holdfast.domain.errors import StorageError, StorageUnavailable
+from holdfast.domain.errors import StorageUnavailable
 from holdfast.domain.message import KIND_RUN, Completion, Run, SetState, Value, Void
 from holdfast.domain.target import HandlerKind
 from holdfast.engine import apply as apply_module
@@ -270,11 +270,9 @@ def outbox_skips() -> list[Patch]:
     """A message between partitions that fails to arrive is not sent again."""
     send = Outbox._send
 
-    async def once(self: Outbox, to_partition: int, messages: Any) -> None:
-        try:
-            await send(self, to_partition, messages)
-        except StorageError:
-            pass
+    async def once(self: Outbox, to_partition: int, messages: Any) -> tuple[int, None]:
+        await send(self, to_partition, messages)
+        return len(messages), None
 
     return [(Outbox, "_send", once)]
 
@@ -283,13 +281,14 @@ def outbox_skips() -> list[Patch]:
 def outbox_deletes_early() -> list[Patch]:
     """An outbox row is deleted when the message is sent, not when it is durable at the receiver."""
 
-    async def hasty(self: Outbox, to_partition: int, messages: Any) -> None:
+    async def hasty(self: Outbox, to_partition: int, messages: Any) -> tuple[int, None]:
         receiver = self._route(to_partition)
         for sequence, message in messages:
             receiver.propose(Inbound(self._partition.index, sequence, message)).add_done_callback(
                 lambda done: done.cancelled() or done.exception()
             )
         await asyncio.sleep(0)
+        return len(messages), None
 
     return [(Outbox, "_send", hasty)]
 

@@ -135,10 +135,15 @@ async def test_journals(store: Store) -> None:
         together = [row for row in found[first : first + 3] if isinstance(row, JournalRow)]
         assert len({row.invocation_id for row in together}) == 1
         assert [row.index for row in together] == [0, 1, 2]
-    wanted = Condition("id", IN, (invocation_id(2),))
-    assert await all_of(store, Scan(Source.JOURNAL, (wanted,))) == [
-        entry(2, index, run_completion(index)) for index in range(3)
-    ]
+    wanted = [entry(2, index, run_completion(index)) for index in range(3)]
+    [id_] = {row.invocation_id for row in wanted}
+    others = tuple({row.invocation_id for row in found if isinstance(row, JournalRow)} - {id_})
+    for conditions in (
+        (Condition("id", IN, (id_, "inv_1none")),),
+        (Condition("id", NOT_IN, others),),
+        (Condition("id", AT_LEAST, (id_,)), Condition("id", BELOW, (id_ + "0",))),
+    ):
+        assert await all_of(store, Scan(Source.JOURNAL, conditions)) == wanted
 
 
 async def test_rows_of_keys(store: Store) -> None:

@@ -1,12 +1,19 @@
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncGenerator
+
+import pytest
+
 from holdfast.web.asgi import (
     Message,
     Response,
     Scope,
+    StreamedResponse,
     refuse_websocket,
     run_lifespan,
     send_response,
+    send_streamed,
 )
 
 
@@ -57,3 +64,29 @@ async def test_answers_lifespan_until_shutdown() -> None:
 
     await run_lifespan(receive, sent.send)
     assert [m["type"] for m in sent] == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+
+
+async def test_a_client_that_takes_nothing_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("holdfast.web.asgi._PIECE_TIMEOUT_S", 0.01)
+    sent: list[Message] = []
+    is_closed = False
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+        if len(sent) == 3:
+            await asyncio.Event().wait()
+
+    async def pieces() -> AsyncGenerator[bytes]:
+        nonlocal is_closed
+        try:
+            while True:
+                yield b"piece"
+        finally:
+            is_closed = True
+
+    with pytest.raises(TimeoutError):
+        await send_streamed(send, StreamedResponse(200, [], pieces()))
+    assert [message["type"] for message in sent] == [
+        "http.response.start", "http.response.body", "http.response.body",
+    ]  # fmt: skip
+    assert is_closed

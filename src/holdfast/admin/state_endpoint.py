@@ -154,6 +154,13 @@ class StateEndpoints:
                 f"Too many invocations wait for {service}/{shown(key)}.",
                 hint="Try again in a moment.",
             )
+        if reply is Reply.NOT_FOUND:
+            raise ConflictError(
+                f"Workflow {service}/{shown(key)} has no main invocation, so nothing would ever"
+                " remove this state.",
+                code="HF1258",
+                hint="Start the workflow first. Entries may be cleared at any time.",
+            )
         return reply
 
     def _check_keyed(self, name: str, key: str = "") -> None:

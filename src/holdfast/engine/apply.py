@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, assert_never, get_args
 
-from holdfast.domain.message import Suspension
+from holdfast.domain.message import SIGNAL_CANCEL, Suspension
 from holdfast.engine.decision import Answer, Reply
 from holdfast.engine.on_handler_sent import on_handler_sent, suspension_notes
 from holdfast.engine.on_invoke import on_invoke
@@ -47,7 +47,7 @@ from holdfast.engine.record import (
     StateExpired,
     TimerFired,
 )
-from holdfast.engine.row import DedupRow, Key, Lookup, Table
+from holdfast.engine.row import DedupRow, Key, Lookup, Table, note_of_signal
 from holdfast.engine.view import Draft, Stamp, View
 
 
@@ -83,7 +83,13 @@ def footprint(record: Record) -> list[Key]:
             return [(Table.INVOCATION, sink.invocation_id)]
         case OutboxSent() | StateEdited() | StateExpired():
             return []
-        case SignalSent() | AttachRequested() | AttemptLost() | AttemptResumed() | Expired():
+        case SignalSent(invocation_id=invocation_id, signal=signal):
+            keys = [(Table.INVOCATION, invocation_id)]
+            if signal.index not in (None, SIGNAL_CANCEL):
+                note = note_of_signal(signal.index, None)
+                keys.append((Lookup.HAS_NOTIFICATION, invocation_id, note))
+            return keys
+        case AttachRequested() | AttemptLost() | AttemptResumed() | Expired():
             return [(Table.INVOCATION, record.invocation_id)]
         case PauseRequested() | ResumeRequested() | RestartRequested() | PurgeRequested():
             return [(Table.INVOCATION, record.invocation_id)]
@@ -125,12 +131,17 @@ def _dispatch(draft: Draft, record: Record) -> None:
 def _on_inbound(draft: Draft, record: Inbound) -> None:
     """Take in a message of another partition, unless it was taken in before.
 
-    Senders keep order and never skip, so one number per sender tells.
+    Senders keep order and never skip, so one number per sender tells. If the message before it was
+    refused, that number must not pass it, or it would be taken for one that is known.
     """
     key: Key = (Table.DEDUP, record.from_partition)
-    seen = draft.fact(key)
-    if isinstance(seen, DedupRow) and record.sequence <= seen.sequence:
+    row = draft.fact(key)
+    seen = row.sequence if isinstance(row, DedupRow) else 0
+    if record.sequence <= seen:
         draft.answer = Answer(Reply.IGNORED)
+        return
+    if record.after_sequence > seen:
+        draft.answer = Answer(Reply.CONFLICT)
         return
     draft.rows[key] = DedupRow(record.sequence)
     _dispatch(draft, record.message)

@@ -218,6 +218,11 @@ def _on_call(draft: Draft, row: InvocationRow, command: Call | OneWayCall) -> No
         raise Violation(
             f"{target} runs once per key, so it takes no idempotency key [HF2024]", code=400
         )
+    problem = None if command.retry is None else command.retry.problem()
+    if problem is not None:
+        raise Violation(
+            f"the retry policy for {target} is not possible: {problem} [HF2037]", code=400
+        )
     derived = derived_id(target, manifest.kind, command.idempotency_key)
     child_id = derived or draft.new_invocation_id(target.service, target.key)
     draft.append(row, command)

@@ -18,6 +18,7 @@ from hashlib import blake2b
 
 from holdfast.domain.message import (
     SIGNAL_CANCEL,
+    TIME_MS_MAX,
     Completion,
     DelayRule,
     Entry,
@@ -41,7 +42,7 @@ from holdfast.engine.decision import (
     Respond,
     StartAttempt,
 )
-from holdfast.engine.limit import INBOX_LENGTH_MAX
+from holdfast.engine.limit import INBOX_LENGTH_MAX, STEP_FAILURES_MAX
 from holdfast.engine.on_state import apply_edit
 from holdfast.engine.promise import forget_promises, leave_promises
 from holdfast.engine.record import CompletionSent
@@ -194,7 +195,7 @@ def back_off(draft: Draft, row: InvocationRow, delay_ms: int) -> None:
         start(draft, row)
         return
     row.status = Status.BACKING_OFF
-    row.retry_at_ms = draft.at_ms + delay_ms
+    row.retry_at_ms = min(draft.at_ms + delay_ms, TIME_MS_MAX)
     put_timer(draft, row, row.retry_at_ms, SLOT_RETRY)
 
 
@@ -207,10 +208,16 @@ def pause(row: InvocationRow) -> None:
 def count_step_failures(
     draft: Draft, row: InvocationRow, completion_ids: tuple[int, ...]
 ) -> None:
-    """Remember that steps failed once more."""
+    """Remember that steps failed once more.
+
+    Those that are counted stay until they have a result, which a policy brings about some day: then
+    others take their places. If newcomers took them, no step would ever use up its attempts.
+    """
     failures = {f.completion_id: f for f in row.step_failures}
     for completion_id in completion_ids:
-        known = failures.pop(completion_id, None)
+        known = failures.get(completion_id)
+        if known is None and len(failures) >= STEP_FAILURES_MAX:
+            continue
         failures[completion_id] = (
             StepFailures(completion_id, 1, draft.at_ms)
             if known is None

@@ -15,6 +15,10 @@ PROMISE_RETENTION_MS = 30 * 86_400_000
 OPEN_RUNS_MAX = 20_000
 """Steps of one invocation whose result is not recorded. At the limit the attempt fails."""
 
+STEP_FAILURES_MAX = 500
+"""Steps of one invocation whose failures are counted at a time, all in its row. More are retried,
+and counted when one of those has its result."""
+
 STATE_VALUE_BYTES_MAX = 16 * 1024 * 1024
 """Size of one state entry. At the limit the attempt fails."""
 

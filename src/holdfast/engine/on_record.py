@@ -18,6 +18,7 @@ from holdfast.engine.lifecycle import (
     complete,
     deliver,
     fail_attempt,
+    has_unseen_cancel,
     remove,
     start,
 )
@@ -46,6 +47,7 @@ from holdfast.engine.row import (
     InvocationRow,
     Status,
     Table,
+    note_of_signal,
     promises_of_slot,
 )
 from holdfast.engine.timeout import on_timeout
@@ -104,8 +106,12 @@ def on_signal_sent(draft: Draft, record: SignalSent) -> None:
             # with the journal of another may have something to clean up, and is told when it runs.
             if is_cancel:
                 complete(draft, row, CANCELED)
-        case _ if record.signal.name and row.journal_length >= JOURNAL_LENGTH_MAX:
-            # Anybody may send these, and nobody need take them.
+        case _ if _is_told(draft, row, record.signal):
+            pass
+        case _ if row.journal_length >= JOURNAL_LENGTH_MAX and not (
+            is_cancel and row.cancel_index < JOURNAL_LENGTH_MAX
+        ):
+            # Anybody may send these, and nobody need take them. One cancel more always fits.
             draft.answer = Answer(Reply.OVERLOADED, row.status)
         case _:
             is_idle = row.status in (Status.PAUSED, Status.BACKING_OFF)
@@ -114,10 +120,28 @@ def on_signal_sent(draft: Draft, record: SignalSent) -> None:
                 start(draft, row)
 
 
+def _is_told(draft: Draft, row: InvocationRow, signal: Signal) -> bool:
+    """Whether recording a signal once more would tell the handler nothing.
+
+    Of an awakeable the first completion counts. A cancel right behind another one, to an attempt
+    that has begun before both and has said nothing since, is the same cancel.
+    """
+    if signal.index == SIGNAL_CANCEL:
+        is_last = row.cancel_index == row.journal_length - 1
+        return row.status is Status.RUNNING and is_last and has_unseen_cancel(row)
+    if signal.index is None:
+        return False
+    return draft.has_notification(row.id, note_of_signal(signal.index, None))
+
+
 def _is_of_another(row: InvocationRow, parent_id: str) -> bool:
-    """Whether who called an invocation, and now ends it, was refused because it was there."""
-    is_workflow = row.handler_kind is HandlerKind.WORKFLOW
-    return is_workflow and parent_id not in ("", row.origin.invocation_id)
+    """Whether who called an invocation, and now ends it, has found it there, made by another.
+
+    Only those whose id follows from the request can be found. The others have one caller, or go on
+    with its journal after a restart.
+    """
+    is_shared = row.handler_kind is HandlerKind.WORKFLOW or row.idempotency_key is not None
+    return is_shared and parent_id not in ("", row.origin.invocation_id)
 
 
 def on_completion_sent(draft: Draft, record: CompletionSent) -> None:

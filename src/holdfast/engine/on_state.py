@@ -10,6 +10,7 @@ from __future__ import annotations
 from base64 import urlsafe_b64encode
 from hashlib import sha256
 
+from holdfast.domain.identity import workflow_id
 from holdfast.engine.decision import Answer, Reply
 from holdfast.engine.limit import INBOX_LENGTH_MAX
 from holdfast.engine.record import StateEdited, StateExpired
@@ -32,6 +33,11 @@ def state_version(entries: dict[str, bytes]) -> str:
 def on_state_edited(draft: Draft, record: StateEdited) -> None:
     """Change the state of an object key, now or when its turn has come."""
     service, key, edit = record.service, record.key, record.edit
+    is_writing = any(value is not None for _, value in edit.entries)
+    if record.is_workflow and is_writing and draft.invocation(workflow_id(service, key)) is None:
+        # Nothing would ever remove it.
+        draft.answer = Answer(Reply.NOT_FOUND)
+        return
     lock = draft.lock(service, key)
     if lock is None:
         is_applied = apply_edit(draft, service, key, edit)

@@ -90,7 +90,8 @@ class SignalSent(_Record, frozen=True, tag=6):
     invocation_id: str
     signal: Signal
     parent_id: str = ""
-    """Who called it and passes a cancellation on. A workflow takes that from who has made it."""
+    """Who called it and passes a cancellation on. A workflow, and what has an idempotency key,
+    takes that from who has made it."""
 
 
 class CompletionSent(_Record, frozen=True, tag=7):
@@ -105,7 +106,8 @@ class KillRequested(_Record, frozen=True, tag=8):
 
     invocation_id: str
     parent_id: str = ""
-    """Who called it, if that is why. A workflow goes on unless this one has made it."""
+    """Who called it, if that is why. A workflow, and what has an idempotency key, goes on unless
+    this one has made it."""
 
 
 class AttachRequested(_Record, frozen=True, tag=9):
@@ -140,6 +142,9 @@ class Inbound(_Record, frozen=True, tag=12):
     from_partition: int
     sequence: int
     message: Envelope
+    after_sequence: int = 0
+    """The message that was sent before it. It is not taken in unless that one was; 0: whatever was
+    before is taken in."""
 
 
 class PauseRequested(_Record, frozen=True, tag=20):
@@ -181,6 +186,8 @@ class StateEdited(_Record, frozen=True, tag=30):
     service: str
     key: str
     edit: StateEdit
+    is_workflow: bool = False
+    """Then the state goes with the main invocation of its key."""
 
 
 class StateExpired(_Record, frozen=True, tag=31):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from holdfast.domain.message import Failure, Result
 from holdfast.sdk.branch import is_shielded
+from holdfast.sdk.deadline import note_passed
 from holdfast.sdk.result import error_of
 
 if TYPE_CHECKING:
@@ -214,6 +215,7 @@ class DurableTimer:
         """See `machine.Waiter`."""
         if not self._is_cancelled:
             self._attempt.pass_time(self._when)
+            note_passed(self._callback, self._args)
             # Through the hook, so that it counts as user code.
             self._attempt.loop.call_soon(self._callback, *self._args, context=self._context)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast, overload
@@ -54,10 +55,18 @@ async def race(*awaitables: Awaitable[Any]) -> Winner[Any]:
 
     Raises:
         BaseException: What the winner raised.
-        UsageError: HF0507, nothing to race.
+        UsageError: HF0507, nothing to race, or not awaitable.
     """
     if not awaitables:
         raise UsageError("hf.race takes at least one awaitable", code="HF0507")
+    for one in awaitables:
+        # Callers without type checks may pass anything, such as the list that asyncio.wait takes.
+        if not inspect.isawaitable(one):
+            raise UsageError(
+                f"hf.race takes awaitables, not {one!r}",
+                code="HF0507",
+                hint="Write hf.race(first, second), and hf.race(*them) for a list.",
+            )
     runners: list[asyncio.Future[Any]] = [asyncio.ensure_future(one) for one in awaitables]
     try:
         await asyncio.wait(runners, return_when=asyncio.FIRST_COMPLETED)

@@ -7,11 +7,13 @@ from typing import Any, TypeVar
 
 from holdfast.domain.errors import TerminalError
 from holdfast.domain.message import ChildId, Failure, Result, StateKeys, Value
+from holdfast.sdk.deadline import is_recorded
 from holdfast.sdk.serde import Serde
 
 T = TypeVar("T")
 
 _CODE_DEFAULT = 500
+_CODE_TIMEOUT = 408
 
 
 def decoder(serde: Serde[T]) -> Callable[[Any], T]:
@@ -56,13 +58,21 @@ def error_of(failure: Failure) -> TerminalError:
 def failure_of(error: Any) -> Failure | None:
     """Return how an exception is recorded, or None if it is not terminal.
 
-    A group of terminal errors, as `asyncio.TaskGroup` raises, is terminal: the first one counts.
+    A group of terminal errors, as `asyncio.TaskGroup` raises, is terminal: the first one counts. So
+    is a `TimeoutError` that each further attempt would end with, too.
     """
     if issubclass(type(error), BaseExceptionGroup):
         failures = [failure_of(inner) for inner in error.exceptions]
         return None if None in failures else failures[0]
     if isinstance(error, TerminalError):
         return _recordable(error)
+    if is_recorded(error):
+        return Failure(
+            _CODE_TIMEOUT,
+            "TimeoutError: a deadline of the handler has passed, which is recorded, and nothing"
+            " caught it [HF2038]",
+            {"error_code": "HF2038"},
+        )
     return None
 
 

@@ -7,7 +7,12 @@ from datetime import timedelta
 from typing import Literal
 
 from holdfast.domain.errors import UsageError
-from holdfast.domain.retry import OnMaxAttempts, RetrySchedule
+from holdfast.domain.retry import (
+    RETRY_ATTEMPTS_MAX,
+    RETRY_FACTOR_MAX,
+    OnMaxAttempts,
+    RetrySchedule,
+)
 
 Duration = timedelta | float | int
 """A length of time: timedelta, or seconds."""
@@ -68,11 +73,15 @@ class RetryPolicy:
         milliseconds(self.max_interval, "max_interval")
         if self.max_duration is not None:
             milliseconds(self.max_duration, "max_duration")
-        if not self.factor >= 1:
-            raise UsageError(f"factor must be 1 or more, not {self.factor!r}", code="HF0507")
-        if self.max_attempts is not None and self.max_attempts < 1:
+        if not 1 <= self.factor <= RETRY_FACTOR_MAX:
             raise UsageError(
-                f"max_attempts must be 1 or more, or None, not {self.max_attempts!r}", code="HF0507"
+                f"factor must be 1 to {RETRY_FACTOR_MAX:,}, not {self.factor!r}", code="HF0507"
+            )
+        if self.max_attempts is not None and not 1 <= self.max_attempts <= RETRY_ATTEMPTS_MAX:
+            raise UsageError(
+                f"max_attempts must be 1 to {RETRY_ATTEMPTS_MAX:,}, or None, not"
+                f" {self.max_attempts!r}",
+                code="HF0507",
             )
         if self.on_max_attempts not in (None, "pause", "kill"):
             raise UsageError(

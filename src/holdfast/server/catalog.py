@@ -35,6 +35,8 @@ class Catalog:
         self._retry = retry
         self.lock = asyncio.Lock()
         """Held while a deployment is read, changed and written."""
+        self.leaving: set[str] = set()
+        """Deployments that are being removed: nothing more may be pinned to them."""
         self._deployments: dict[str, StoredDeployment] = {}
         self._services: dict[str, tuple[ServiceManifest, str]] = {}
         self._handlers: dict[tuple[str, str], HandlerRow] = {}
@@ -51,11 +53,13 @@ class Catalog:
         A deployment of a known name keeps its id; its services are replaced.
 
         Raises:
-            UsageError: HF1301, a service exists with another kind.
+            UsageError: HF1301, a service exists with another kind; HF1288, a retry policy is not
+                possible.
         """
         deployment_id = deployment_id_of(name)
         async with self.lock:
             self.check_kinds(repr(name), manifest)
+            check_retries(repr(name), manifest)
             known_deployment = self._deployments.get(deployment_id)
             if known_deployment is not None and known_deployment.manifest == manifest:
                 return deployment_id
@@ -202,6 +206,27 @@ class Catalog:
     def deployments(self) -> Sequence[StoredDeployment]:
         """Return all deployments, oldest first."""
         return list(self._deployments.values())
+
+
+def check_retries(name: str, manifest: Manifest) -> None:
+    """Refuse retry policies that make no sense: what waits by one may wait for ever, or not at all.
+
+    Args:
+        name: Of the deployment, for the message.
+
+    Raises:
+        UsageError: HF1288.
+    """
+    for service in manifest.services:
+        for handler in service.handlers:
+            problem = None if handler.retry is None else handler.retry.problem()
+            if problem is not None:
+                raise UsageError(
+                    f"The retry policy of {service.name}/{handler.name} in deployment {name} is"
+                    f" not possible: {problem}.",
+                    code="HF1288",
+                    hint="Mend the policy of the handler, or of its service, and register again.",
+                )
 
 
 def _shorten(name: str) -> str:

@@ -234,7 +234,8 @@ class ServerHandle(Protocol):
         """Change the state of an object key, when its turn has come.
 
         The reply is ACCEPTED; QUEUED, an exclusive invocation holds the key; STALE, the state has
-        another version; or OVERLOADED.
+        another version; OVERLOADED; or NOT_FOUND, it would write state of a workflow key that has
+        no main invocation.
         """
         ...
 

@@ -22,7 +22,7 @@ from holdfast.domain.ids import (
 from holdfast.domain.message import Outcome, Output, Signal
 from holdfast.domain.retry import RetrySchedule
 from holdfast.domain.setting import ServiceSettings
-from holdfast.domain.target import HandlerKind, ServiceManifest
+from holdfast.domain.target import HandlerKind, ServiceKind, ServiceManifest
 from holdfast.engine.decision import (
     Action,
     Answer,
@@ -40,6 +40,7 @@ from holdfast.engine.record import (
     Expired,
     Invoke,
     KillRequested,
+    OutboxSent,
     SignalSent,
 )
 from holdfast.engine.row import (
@@ -109,7 +110,9 @@ class Host:
             store, self._catalog, clock, inactivity_timeout_ms=inactivity_timeout_ms
         )
         self._operations = HostOperations(self._partition_of, self.invocation, self._catalog, clock)
-        self._registrar = Registrar(self._catalog, self._invoker, store, clock, dialer)
+        self._registrar = Registrar(
+            self._catalog, self._invoker, store, clock, dialer, self._settle
+        )
         self._partitions: list[Partition] = []
         self._states = States(store, clock, self._partitions)
         self._timers: list[Timers] = []
@@ -223,6 +226,10 @@ class Host:
             )
             await asyncio.gather(*(partition.propose(Expired(i)) for i in ids))
             is_page_full = len(ids) == _EXPIRED_ROWS_MAX
+
+    async def _settle(self) -> None:
+        """Wait until all that was proposed before is stored and acted on."""
+        await asyncio.gather(*(p.propose(OutboxSent(p.index, ())) for p in self._partitions))
 
     @property
     def is_idle(self) -> bool:
@@ -401,7 +408,11 @@ class Host:
 
     async def edit_state(self, service: str, key: str, edit: StateEdit) -> Answer:
         """Change the state of an object key, when its turn has come."""
-        return await self._states.edit(service, key, edit)
+        is_workflow = any(
+            known.name == service and known.kind is ServiceKind.WORKFLOW
+            for known in self._catalog.services()
+        )
+        return await self._states.edit(service, key, edit, is_workflow=is_workflow)
 
     async def attach_worker(self, port: HandlerPort) -> str:
         """Take a worker."""
@@ -460,6 +471,8 @@ class Host:
             "partitions": self.partition_count,
             "attempts_open": self._invoker.open_count(),
             "attempts_waiting": self._invoker.waiting_count(),
+            "messages_waiting": sum(outbox.waiting_count() for outbox in self._outboxes),
+            "messages_refused": sum(outbox.blocked_count() for outbox in self._outboxes),
         }
 
     # -- outcomes --------------------------------------------------------------------------------

@@ -72,6 +72,8 @@ class Attempt:
         """Its place among all that were started."""
         self.gate: Gate | None = None
         """What limits its kind; known when it is queued or opened."""
+        self.place = ""
+        """Id of the deployment that it is open on."""
         self._invoker = invoker
         self._epoch = partition.epoch
         self._port: AttemptPort | None = None
@@ -228,6 +230,8 @@ class Invoker:
         """Attempts that wait for a worker, or for a place."""
         self._gates = Gates()
         self._arrivals = 0
+        self._pinned_arrivals: dict[str, int] = {}
+        """By deployment: the last attempt of an invocation that is pinned to it."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._alarm: Alarm | None = None
         self._alarm_at_s = 0.0
@@ -269,6 +273,11 @@ class Invoker:
         """Return the number of attempts in flight."""
         return len(self._open)
 
+    def use_of(self, deployment_id: str) -> tuple[int, int]:
+        """Return how many attempts are open on a deployment, and the last that was pinned to it."""
+        count = sum(attempt.place == deployment_id for attempt in self._open)
+        return count, self._pinned_arrivals.get(deployment_id, 0)
+
     def live_attempts(self) -> dict[str, LiveAttempt]:
         """Return the attempts in flight, by invocation id."""
         return {attempt.row.id: attempt.live for attempt in self._open if attempt.live is not None}
@@ -288,6 +297,8 @@ class Invoker:
         self._attempts[attempt.row.id] = attempt
         self._arrivals += 1
         attempt.arrival = self._arrivals
+        if attempt.row.deployment_id is not None:
+            self._pinned_arrivals[attempt.row.deployment_id] = attempt.arrival
         line = self._line_of(attempt)
         queue = self._waiting.get(line)
         if queue or not self._try_open(attempt, line.deployment_id):
@@ -383,6 +394,7 @@ class Invoker:
             attempt.abort_s = handler.manifest.abort_timeout_ms / 1000
         if self._inactivity_timeout_ms is not None:
             attempt.inactivity_s = self._inactivity_timeout_ms / 1000
+        attempt.place = deployment_id
         self._open.add(attempt)
         self._gates.enter(attempt.gate)
         self._arm()

@@ -107,7 +107,7 @@ class HostOperations:
         if deployment == DEPLOYMENT_LATEST:
             return self._catalog.resolve(target.service, target.handler).deployment_id
         found = next((d for d in self._catalog.deployments() if d.id == deployment), None)
-        if found is None:
+        if found is None or found.id in self._catalog.leaving:
             raise NotFoundError(
                 f"There is no deployment {deployment[:80]!r}.",
                 code="HF1062",

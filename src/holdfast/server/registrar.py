@@ -7,7 +7,7 @@ that they are pinned to; new ones go to the latest.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from urllib.parse import urlsplit
 
 from msgspec.structs import replace
@@ -18,7 +18,7 @@ from holdfast.domain.errors import ConflictError, NotFoundError, UsageError
 from holdfast.domain.ids import print_deployment_id, ulid
 from holdfast.domain.target import Manifest
 from holdfast.engine.row import Status
-from holdfast.server.catalog import Catalog
+from holdfast.server.catalog import Catalog, check_retries
 from holdfast.server.clock import Clock
 from holdfast.server.invoker import Invoker
 from holdfast.server.registration import Change, Registered, Registration
@@ -33,16 +33,24 @@ class Registrar:
 
     Args:
         dialer: None where nothing can be dialled; then registered ones wait, too.
+        settle: Waits until all that was proposed to partitions is stored and acted on.
     """
 
     def __init__(
-        self, catalog: Catalog, invoker: Invoker, store: Store, clock: Clock, dialer: Dialer | None
+        self,
+        catalog: Catalog,
+        invoker: Invoker,
+        store: Store,
+        clock: Clock,
+        dialer: Dialer | None,
+        settle: Callable[[], Awaitable[None]],
     ) -> None:
         self._catalog = catalog
         self._invoker = invoker
         self._store = store
         self._clock = clock
         self._dialer = dialer
+        self._settle = settle
         self._ports: dict[str, EndpointPort] = {}
         self._lock = catalog.lock
         """Held while what is registered changes; not while an endpoint is asked."""
@@ -71,6 +79,7 @@ class Registrar:
             registration.uri, registration.headers, registration.http_version
         )
         endpoint = _labelled(endpoint, registration.metadata)
+        check_retries(endpoint.uri, manifest)
         async with self._lock:
             known = self._at(endpoint.uri)
             if not (registration.is_breaking or registration.is_forced):
@@ -99,6 +108,7 @@ class Registrar:
         is_moved = urlsplit(uri).scheme != urlsplit(endpoint.uri).scheme
         version = change.http_version or (None if is_moved else endpoint.http_version)
         found, manifest = await self._dial().discover(uri, headers, version)
+        check_retries(found.uri, manifest)
         async with self._lock:
             deployment = self._find(deployment_id)
             _check_range(deployment_id, endpoint, found)
@@ -115,28 +125,40 @@ class Registrar:
 
     async def remove(self, deployment_id: str, *, is_forced: bool) -> None:
         """Remove a deployment. See `ServerHandle.remove_deployment`."""
-        self._find(deployment_id)
-        if not is_forced:
-            count = await self.open_invocation_count(deployment_id)
-            if count or self._catalog.serves(deployment_id):
-                used = (
-                    f"{count} open invocations are pinned to it"
-                    if count
-                    else "new invocations of its services go to it"
-                )
-                raise ConflictError(
-                    f"Deployment {deployment_id} is in use: {used}.",
-                    code="HF1284",
-                    hint="Register a newer deployment of its services and wait until the open ones"
-                    " have ended. With force=true it goes at once, and they wait for ever.",
-                )
         async with self._lock:
-            await self._catalog.remove(deployment_id)
+            self._find(deployment_id)
+            self._catalog.leaving.add(deployment_id)
+            try:
+                if not is_forced:
+                    await self._check_unused(deployment_id)
+                await self._catalog.remove(deployment_id)
+            finally:
+                self._catalog.leaving.discard(deployment_id)
             port = self._ports.pop(deployment_id, None)
         if port is not None:
             # First, or what it loses is tried again on it.
             self._invoker.remove_port(port)
             await port.close()
+
+    async def _check_unused(self, deployment_id: str) -> None:
+        """Refuse to remove a deployment that something goes to, runs on or is pinned to.
+
+        Invocations come to it by being new, by an attempt that is open on it and pins itself, or by
+        an operator. None can from the first check on, so what is counted behind it is all there is;
+        but one that wakes up and sleeps again meanwhile may hide from the count.
+        """
+        if self._catalog.serves(deployment_id):
+            raise _in_use(deployment_id, "new invocations of its services go to it")
+        before = self._invoker.use_of(deployment_id)
+        # What its last attempts have said may not be stored yet.
+        await self._settle()
+        count = await self.open_invocation_count(deployment_id)
+        await self._settle()
+        if count:
+            raise _in_use(deployment_id, f"{count} open invocations are pinned to it")
+        after = self._invoker.use_of(deployment_id)
+        if before[0] or before != after:
+            raise _in_use(deployment_id, "attempts of open invocations run on it")
 
     async def open_invocation_count(self, deployment_id: str) -> int:
         """Return how many invocations that are not completed are pinned to a deployment.
@@ -209,6 +231,15 @@ class Registrar:
             endpoint=endpoint,
             revisions=revisions,
         )
+
+
+def _in_use(deployment_id: str, used: str) -> ConflictError:
+    return ConflictError(
+        f"Deployment {deployment_id} is in use: {used}.",
+        code="HF1284",
+        hint="Register a newer deployment of its services and wait until the open ones"
+        " have ended. With force=true it goes at once, and they wait for ever.",
+    )
 
 
 def _labelled(endpoint: Endpoint, metadata: dict[str, str]) -> Endpoint:

@@ -45,9 +45,10 @@ class States:
         )
         return list(islice(merge(*pages), limit))
 
-    async def edit(self, service: str, key: str, edit: StateEdit) -> Answer:
+    async def edit(self, service: str, key: str, edit: StateEdit, *, is_workflow: bool) -> Answer:
         """Change the state of an object key, when its turn has come."""
-        return await self._partition_of(key).propose(StateEdited(service, key, edit))
+        record = StateEdited(service, key, edit, is_workflow)
+        return await self._partition_of(key).propose(record)
 
     async def expire(self, partition: Partition) -> None:
         """Remove state entries that have expired."""

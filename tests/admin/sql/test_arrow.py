@@ -22,7 +22,7 @@ from holdfast.admin.sql.arrow import ArrowStream, JsonStream, joined
         (1_769_860_800_123_456_789, pa.timestamp("ns", "UTC"), "2026-01-31T12:00:00.123456789Z"),
         (2**62, pa.timestamp("ms", "+00:00"), "9999-12-31T23:59:59Z"),
         (86_400_000, pa.duration("ms"), "PT86400S"),
-        (0, pa.duration("ms"), "PT0S"),
+        (0, pa.duration("ms"), "P0D"),
         (1500, pa.duration("ms"), "PT1.5S"),
         (-1500, pa.duration("ms"), "-PT1.5S"),
         (b"\xff\x00", pa.large_binary(), "ff00"),

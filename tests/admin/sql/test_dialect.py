@@ -177,6 +177,13 @@ async def test_status_of_services(sql: SqlClient, running: str) -> None:
     ]
 
 
+@pytest.mark.parametrize("path", ["", "public.", "restate.public.", '"restate"."public".'])
+async def test_whole_names(sql: SqlClient, path: str) -> None:
+    for table, count in (("sys_inbox", 1), ("sys_invocation", 7), ('"sys_invocation_status"', 7)):
+        query = f"SELECT count(*) AS n FROM {path}{table} AS t"
+        assert await sql.rows(query) == [{"n": count}]
+
+
 async def test_state(sql: SqlClient) -> None:
     rows = await sql.rows(
         "select key, value from state where service_name = 'Box' and service_key = 'k' ;"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import builtins
 import json
+import subprocess
 import sys
 from typing import Any
 
@@ -166,6 +167,14 @@ async def test_too_many_queries(host: Host) -> None:
     assert [answer.json["error_code"] for answer in busy] == ["HF1407"]
     assert busy[0].headers["retry-after"] == "1"
     assert await sql.rows("SELECT 1 AS a") == [{"a": 1}]
+
+
+def test_the_server_does_not_need_the_extra() -> None:
+    code = (
+        "import sys, holdfast.server.app;"
+        "sys.exit(any(name in sys.modules for name in ('pyarrow', 'datafusion')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 async def test_without_the_extra(sql: SqlClient, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,6 +57,8 @@ async def conditions(where: str, table: str = "sys_invocation") -> list[Conditio
         ("status != 'completed'", [Condition("status", IN, LIVE)]),
         ("status = 'ready'", [Condition("status", IN, (Status.RUNNING, Status.BACKING_OFF))]),
         ("status IN ('pending', 'nonsense')", [Condition("status", IN, (Status.PENDING,))]),
+        ("created_at > arrow_cast(9223372036854775807, 'Timestamp(Millisecond, Some(\"+00:00\"))')",
+         []),
         ("journal_size > 5", []),
         ("target_service_name = NULL", None),
         ("target_service_name = 'a' OR journal_size > 5", []),
@@ -140,6 +142,14 @@ async def test_a_table_that_is_read_twice() -> None:
     assert set(condition.values) == {PAUSED, FAILED}
     found = await wanted(both.format(f"id = '{PAUSED}'", "status = 'paused'"))
     assert found.conditions == ()
+
+
+async def test_a_subquery_inside_of_an_expression_is_read_whole() -> None:
+    query = (
+        "SELECT CASE WHEN id IN (SELECT id FROM sys_inbox) THEN 1 ELSE 2 END FROM sys_invocation"
+    )
+    found = await wanted(query, "sys_inbox")
+    assert (len(found.columns), found.conditions, found.limit) == (6, (), None)
 
 
 async def test_a_malformed_id() -> None:

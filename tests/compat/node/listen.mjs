@@ -27,11 +27,13 @@ function serve(request, response) {
 function announceLess(response) {
   const chunks = [];
   const end = response.end.bind(response);
-  response.write = (chunk) => chunks.push(chunk);
-  response.end = (chunk) => {
-    if (chunk !== undefined && typeof chunk !== "function") chunks.push(chunk);
-    const manifest = JSON.parse(Buffer.concat(chunks.map((each) => Buffer.from(each))));
-    end(JSON.stringify({ ...manifest, maxProtocolVersion: Number(VERSION_MAX) }));
+  response.write = (chunk, done) => {
+    chunks.push(Buffer.from(chunk));
+    done();
+  };
+  response.end = (done) => {
+    const manifest = JSON.parse(Buffer.concat(chunks));
+    end(JSON.stringify({ ...manifest, maxProtocolVersion: Number(VERSION_MAX) }), done);
   };
 }
 

@@ -209,11 +209,12 @@ const counter = object({
     get: handlers.object.shared(async (ctx) => (await ctx.get("value")) ?? 0),
     empty: async (ctx) => {
       ctx.set("other", "");
-      ctx.clear("value");
       const before = await ctx.stateKeys();
       ctx.clearAll();
       return [before, await ctx.stateKeys()];
     },
+    forget: async (ctx) => ctx.clear("value"),
+    keys: handlers.object.shared(async (ctx) => ctx.stateKeys()),
     addLater: async (ctx, number) => {
       const handle = ctx.genericSend({
         service: "Counter",

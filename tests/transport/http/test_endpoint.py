@@ -479,3 +479,30 @@ async def test_an_attempt_that_opens_while_draining_begins_is_drained(served: Se
     finish(attempt)
     exchange.end()
     await draining
+
+
+# -- bugs ------------------------------------------------------------------------------------------
+
+
+async def test_a_bug_while_messages_are_handed_on_ends_the_response(
+    served: Served, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    attempt, exchange = await served.opened()
+    monkeypatch.setattr(attempt, "send", lambda notifications: 1 / 0)
+    exchange.write(CODEC.encode(STEP))
+    exchange.end()
+    await exchange.over()
+    assert exchange.has_ended
+    assert attempt.is_aborted
+    assert "an attempt over HTTP failed" in caplog.text
+
+
+async def test_a_bug_before_the_response_is_left_to_the_asgi_server(
+    served: Served, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(served.port, "open", lambda *_: 1 / 0)
+    exchange = Exchange(served.endpoint)
+    exchange.end(JOURNAL)
+    await exchange.over()
+    assert exchange.status == 0
+    assert "a request to the endpoint failed" in caplog.text

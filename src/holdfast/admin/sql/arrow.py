@@ -200,7 +200,9 @@ def _time(value: int, scale: int) -> str:
 
 
 def _duration(value: int, scale: int) -> str:
-    """Print a duration as ISO 8601, in seconds: `PT86400S`."""
+    """Print a duration as ISO 8601, in seconds: `PT86400S`; none at all is `P0D`."""
+    if value == 0:
+        return "P0D"
     seconds, part = divmod(abs(value), scale)
     digits = f"{part * (1_000_000_000 // scale):09}".rstrip("0")
     number = f"{seconds}.{digits}" if digits else str(seconds)

@@ -124,7 +124,8 @@ def _shown_status(seen: Seen) -> str:
         return "pending" if row.status is Status.PENDING else _STORED_STATUSES[row.status]
     if seen.attempt is not None:
         return "running"
-    return "backing-off" if row.retry_count else "ready"
+    # Some failures do not count, and yet the next attempt waits.
+    return "backing-off" if row.retry_count or row.status is Status.BACKING_OFF else "ready"
 
 
 def _waiting_json(waiting: Waiting | None) -> str | None:

@@ -17,6 +17,7 @@ From the top of the plan to a table, `_Above` is what all rows of the table go t
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -29,8 +30,9 @@ Plan = Any
 Expression = Any
 """`datafusion.expr.Expr`."""
 
-_SCAN = re.compile(r"\bTableScan: (\w+)")
+_SCAN = re.compile(r"\bTableScan: (?:\w+\.)*(\w+)")
 _FLIPPED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
+_NUMBER_MAX = 2**63 - 1
 _WILDCARD = re.compile(r"[%_\\]")
 
 
@@ -52,13 +54,13 @@ def wanted_of(plan: Plan, tables: Mapping[str, AnyTable]) -> dict[str, Wanted]:
     """
     found: dict[str, list[Wanted]] = {}
     for scan, above in _scans(plan):
-        name = scan.table_name()
+        name = scan.fqn()[2]
         if name in tables:
             found.setdefault(name, []).append(_wanted(scan, above, tables[name]))
-    text: str = plan.display_indent()
-    for name in set(_SCAN.findall(text)) & set(tables):
+    counts = Counter(cast("list[str]", _SCAN.findall(plan.display_indent())))
+    for name in counts.keys() & tables.keys():
         # Some subqueries stay inside of expressions, where walking does not lead.
-        if len(found.get(name, ())) < len(re.findall(rf"\bTableScan: {name}\b", text)):
+        if len(found.get(name, ())) < counts[name]:
             found[name] = [Wanted(frozenset(column.name for column in tables[name].columns))]
     return {name: _merged(several) for name, several in found.items()}
 
@@ -232,7 +234,7 @@ def _test(expression: Expression, operator: str) -> tuple[str, Test | None, tupl
 
 def _range(operator: str, value: Constant) -> tuple[Test | None, tuple[Constant, ...]]:
     if operator in (">", "<="):
-        if not isinstance(value, int):
+        if not isinstance(value, int) or value >= _NUMBER_MAX:
             return None, ()
         value += 1
     return Test.AT_LEAST if operator.startswith(">") else Test.BELOW, (value,)

@@ -171,6 +171,8 @@ def _context(batches: Batches) -> Any:
     config = (
         _datafusion.SessionConfig()
         .with_information_schema(True)
+        # Some tools write whole names: restate.public.sys_invocation.
+        .with_default_catalog_and_schema("restate", "public")
         .with_target_partitions(1)
         # Not every reader of Arrow knows string views.
         .set("datafusion.sql_parser.map_string_types_to_utf8view", "false")

@@ -125,7 +125,10 @@ class Scanner:
 
     async def pages(self, scan: Scan) -> AsyncGenerator[list[Scanned]]:
         """Iterate over the rows of a scan, in pages."""
-        connection = self._file.connect_reader()
+        try:
+            connection = self._file.connect_reader()
+        except apsw.Error as error:
+            raise read_failed(self._path, error) from error
         self._connections.append(connection)
         try:
             cursor, outputs = connection.cursor(), connection.cursor()

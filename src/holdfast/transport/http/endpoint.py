@@ -146,6 +146,7 @@ class HandlerEndpoint:
             # A bug of ours. A response that has begun must end, or the server waits for the rest.
             _logger.exception("a request to the endpoint failed")
             with contextlib.suppress(Exception):
+                await request.read_to_end()
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
             return
         if answer is None or request.is_gone:
