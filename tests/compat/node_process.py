@@ -69,7 +69,11 @@ class NodeProcess:
         """Start it, and wait until it listens."""
         with self._log.open("ab") as log:
             process = self._process = subprocess.Popen(
-                self._argv, cwd=self._home, env=self._environment, stdout=subprocess.PIPE, stderr=log
+                self._argv,
+                cwd=self._home,
+                env=self._environment,
+                stdout=subprocess.PIPE,
+                stderr=log,
             )
         assert process.stdout is not None
         with process.stdout:

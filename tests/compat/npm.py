@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
+import platform
 import shutil
 import subprocess
 from pathlib import Path
@@ -42,6 +44,22 @@ def installed(name: str, manifest: str) -> Path:
             if not is_done.exists():
                 _install(npm, home, manifest)
     return modules
+
+
+def binary(package: str, version: str, name: str) -> Path:
+    """Return a program of a package that has one sub-package for each kind of machine.
+
+    Raises:
+        NotThere: It cannot be had, or not for this machine.
+    """
+    manifest = json.dumps({"private": True, "dependencies": {package: version}})
+    modules = installed(f"{name}-{version}", manifest)
+    system = platform.system().lower()
+    machine = {"x86_64": "x64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+    found = modules / f"{package}-{system}-{machine}" / "bin" / name
+    if not found.exists():
+        raise NotThere(f"{package} has no binary for {system}-{machine}")
+    return found
 
 
 def _install(npm: str, home: Path, manifest: str) -> None:

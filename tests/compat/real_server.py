@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import platform
-import shutil
 import socket
 import subprocess
 import time
@@ -14,15 +11,11 @@ import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
+from tests.compat import npm
+
 PACKAGE = "@restatedev/restate-server"
 VERSION = "1.7.12"
 READY_TIMEOUT_S = 60.0
-
-_CACHE = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "holdfast-tests"
-
-
-class NotThere(Exception):
-    """The server cannot be had on this machine; says why."""
 
 
 def installed() -> Path:
@@ -31,37 +24,7 @@ def installed() -> Path:
     Raises:
         NotThere: No npm, no network, or no binary for this machine.
     """
-    system = platform.system().lower()
-    machine = {"x86_64": "x64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
-    home = _CACHE / f"restate-server-{VERSION}"
-    package = home / "node_modules" / f"{PACKAGE}-{system}-{machine}"
-    binary = package / "bin" / "restate-server"
-    if not binary.exists():
-        npm = shutil.which("npm")
-        if npm is None:
-            raise NotThere("npm is not installed")
-        home.mkdir(parents=True, exist_ok=True)
-        with (home / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not binary.exists():
-                _install(npm, home)
-        if not binary.exists():
-            raise NotThere(f"{PACKAGE} has no binary for {system}-{machine}")
-    return binary
-
-
-def _install(npm: str, home: Path) -> None:
-    # Install scripts only send statistics.
-    options = ["--no-audit", "--no-fund", "--ignore-scripts", "--prefix", str(home)]
-    done = subprocess.run(
-        [npm, "install", *options, f"{PACKAGE}@{VERSION}"],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    if done.returncode:
-        raise NotThere(f"npm cannot install {PACKAGE}: {done.stderr.strip()[-300:]}")
+    return npm.binary(PACKAGE, VERSION, "restate-server")
 
 
 class RealServer:

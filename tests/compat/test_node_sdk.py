@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import MappingProxyType
+from typing import NamedTuple
 
 import pytest
 
@@ -19,13 +20,14 @@ from tests.compat.front_door import FrontDoor, front_door
 from tests.compat.node_check import CHECKS
 from tests.compat.node_process import NodeProcess
 from tests.compat.npm import NotThere
+from tests.compat.test_identity import make_key
 from tests.e2e.harness import Holdfast
 
 
 class Mode(NamedTuple):
     """How services are served, and what the server does with them."""
 
-    env: dict[str, str] = {}
+    env: Mapping[str, str] = MappingProxyType({})
     is_http_11: bool = False
     inactivity_timeout_ms: int | None = None
     protocol_type: str = "BidiStream"
@@ -58,7 +60,7 @@ SMOKE = {
 }
 
 
-def start(folder: Path, env: dict[str, str]) -> NodeProcess:
+def start(folder: Path, env: Mapping[str, str]) -> NodeProcess:
     try:
         return NodeProcess("service.mjs", folder, env)
     except NotThere as why:
@@ -118,6 +120,7 @@ async def test_registration(processes: dict[str, NodeProcess], mode: str) -> Non
     async with served(processes[mode], MODES[mode]) as door:
         [found] = (await door.ask("GET", f"{door.admin}/deployments")).json["deployments"]
         assert found["protocol_type"] == MODES[mode].protocol_type
+        assert found["max_protocol_version"] == int(MODES[mode].env.get("VERSION_MAX", 7))
         assert found["sdk_version"].startswith("restate-sdk-typescript/")
         listed = (await door.ask("GET", f"{door.admin}/services")).json["services"]
         assert {each["name"]: (each["ty"], each["public"]) for each in listed} == {
@@ -136,6 +139,33 @@ async def test_a_listener_of_http_2_only_is_no_http_1_1(processes: dict[str, Nod
         body = {"uri": uri, "use_http_11": True}
         answer = await door.ask("POST", f"{door.admin}/deployments", body)
         assert (answer.status, answer.json["restate_code"]) == (500, "META0003")
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("is_trusted", [True, False])
+async def test_requests_are_signed(tmp_path: Path, is_trusted: bool) -> None:
+    key_file = tmp_path / "key.pem"
+    public_key = make_key(key_file)
+    trusted = public_key if is_trusted else make_key(tmp_path / "other.pem")
+    config = ServerConfig(
+        store="memory:",
+        ingress="127.0.0.1:0",
+        admin="127.0.0.1:0",
+        identity_key_file=str(key_file),
+    )
+    with start(tmp_path, {"IDENTITY_KEY": trusted}) as process:
+        async with (
+            Server(config) as server,
+            front_door(server.ingress_url, server.admin_url) as door,
+        ):
+            url = f"{door.admin}/deployments"
+            answer = await door.ask("POST", url, {"uri": process.uri})
+            if is_trusted:
+                assert answer.status == 201
+                assert await door.call("Steps/greet", "Ada") == "Hello Ada"
+            else:
+                assert (answer.status, answer.json["restate_code"]) == (500, "META0003")
+                assert "401" in answer.json["message"]
 
 
 # -- crashes ---------------------------------------------------------------------------------------
@@ -179,7 +209,7 @@ async def test_a_killed_node_process_goes_on(tmp_path: Path, mode: str) -> None:
 
 @pytest.mark.parametrize("mode", CRASH_MODES)
 async def test_a_killed_server_goes_on(tmp_path: Path, mode: str) -> None:
-    env: dict[str, Any] = {}
+    env: dict[str, str] = {}
     if MODES[mode].inactivity_timeout_ms is not None:
         env["HOLDFAST_INACTIVITY_TIMEOUT"] = f"{MODES[mode].inactivity_timeout_ms}ms"
     with start(tmp_path, MODES[mode].env) as process, Holdfast(tmp_path, "", env) as holdfast:

@@ -17,9 +17,10 @@ import holdfast as hf
 from holdfast.protocol.identity import Signer
 from holdfast.protocol.restate.manifest import encode_manifest
 from tests.compat.front_door import Cutting, endpoint, front_door
+from tests.compat.npm import NotThere
 from tests.compat.primitive_app import app, steps
 from tests.compat.primitive_check import CHECKS, REPEATABLE
-from tests.compat.real_server import NotThere, RealServer, installed
+from tests.compat.real_server import RealServer, installed
 from tests.compat.serving import COUNT, TURNS, run_through_a_stop
 
 SMOKE = {

@@ -73,7 +73,7 @@ def test_a_workflow_survives(
     assert (late.status, late.json()["message"]) == (409, "promise already completed")
     assert signup.call("Signup/ann/status") == ["waiting", "yes"]
     assert ledger.lines() == ["mail a@b", "done yes"]
-    shown = ask("GET", signup.admin, "/services/Signup/handlers/run").ok()
+    shown = ask("GET", signup.admin, "/services/Signup").ok()
     assert shown["workflow_completion_retention"] == "2h"
 
     assert signup.patch(inv, "purge").status == 200

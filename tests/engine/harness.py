@@ -72,9 +72,7 @@ class Harness:
         for handler in ("run", "wait", "confirm"):
             kind = HandlerKind.WORKFLOW if handler == "run" else HandlerKind.SHARED
             manifest = HandlerManifest(name=handler, kind=kind, workflow_retention_ms=5000)
-            self.handlers[service, handler] = HandlerRow(
-                ServiceKind.WORKFLOW, manifest, DEPLOYMENT
-            )
+            self.handlers[service, handler] = HandlerRow(ServiceKind.WORKFLOW, manifest, DEPLOYMENT)
 
     def invoke(
         self,

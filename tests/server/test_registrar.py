@@ -373,6 +373,10 @@ async def test_nothing_is_moved_to_a_deployment_that_is_being_removed(
     host: Host, dialer: FakeDialer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old, _ = await host.register_endpoint(registration(A))
+    ended = await send(host)
+    await until(lambda: dialer.ports[A].attempts)
+    dialer.ports[A].attempts[0].finish()
+    await host.attach(ended)
     await host.register_endpoint(registration(B))
     invocation_id = await send(host)
     await until(lambda: dialer.ports[B].attempts)
@@ -385,11 +389,14 @@ async def test_nothing_is_moved_to_a_deployment_that_is_being_removed(
         with pytest.raises(NotFoundError) as caught:
             await host.operations.resume(invocation_id, old.id)
         refusals.append(caught.value.code)
+        with pytest.raises(NotFoundError) as caught:
+            await host.operations.restart(ended, 0, "keep")
+        refusals.append(caught.value.code)
         return found
 
     monkeypatch.setattr(Registrar, "open_invocation_count", counting)
     await host.remove_deployment(old.id, is_forced=False)
-    assert refusals == ["HF1062"]
+    assert refusals == ["HF1062"] * 2
 
 
 async def test_removing_the_latest_brings_the_one_before_back(

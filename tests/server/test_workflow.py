@@ -14,7 +14,9 @@ import holdfast as hf
 from holdfast.domain.identity import workflow_id
 from holdfast.domain.message import Value
 from holdfast.domain.target import Target
+from holdfast.engine.decision import Reply
 from holdfast.engine.record import INVOKED
+from holdfast.engine.row import StateEdit
 from holdfast.sdk.client import ClientBase
 from holdfast.server.embedded import EmbeddedClient
 from holdfast.server.handle import Request
@@ -184,3 +186,13 @@ async def test_promises_survive_a_restart(tmp_path: Path) -> None:
     async with opened() as client:
         assert await client.call(status, key="ann") == ["done", "yes"]
         assert await client.call(wait, key="bob") == "q"
+
+
+async def test_operators_write_no_state_of_a_workflow_key_that_nothing_removes() -> None:
+    async with hf.embedded(hf.App(signup), store="memory:") as client:
+        assert isinstance(client, EmbeddedClient)
+        handle = client._handle
+        edit = StateEdit((("status", b'"odd"'),))
+        assert (await handle.edit_state("Signup", "nobody", edit)).reply is Reply.NOT_FOUND
+        await client.send(run, "a@b", key="k")
+        assert (await handle.edit_state("Signup", "k", edit)).reply is Reply.ACCEPTED

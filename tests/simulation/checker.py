@@ -275,13 +275,13 @@ class Oracle:
             case Completion():
                 self._on_completion(life, stored, entry, is_copied=is_copied)
                 if isinstance(invocation := batch.rows.get((Table.INVOCATION, inv)), InvocationRow):
-                    self.flow.on_completion(
-                        invocation, life.commands[entry.completion_id], entry
-                    )
+                    self.flow.on_completion(invocation, life.commands[entry.completion_id], entry)
             case Signal(index=int() as index):
                 life.is_cancelled |= index == SIGNAL_CANCEL
+                if index != SIGNAL_CANCEL and index in life.signals:
+                    self.fail("S16", f"{inv}: awakeable {index} is completed twice")
                 if index != SIGNAL_CANCEL:
-                    life.signals.setdefault(index, entry.result)
+                    life.signals[index] = entry.result
             case Run(completion_id=number, name=name):
                 life.commands[number] = entry
                 life.steps[name] = number

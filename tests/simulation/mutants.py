@@ -568,6 +568,12 @@ def state_written_again() -> list[Patch]:
     return [(Machine, "sys_set", sys_set)]
 
 
+@mutant
+def completed_again() -> list[Patch]:
+    """Every completion of an awakeable is recorded, not only the first."""
+    return [(on_record, "_is_told", lambda *_: False)]
+
+
 # -- state -----------------------------------------------------------------------------------------
 
 

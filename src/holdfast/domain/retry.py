@@ -7,7 +7,6 @@ from enum import IntEnum
 
 import msgspec
 
-
 RETRY_INTERVAL_MS_MAX = 10**15
 """Longest wait of a schedule, about 30,000 years; so is its `max_duration_ms`."""
 
@@ -49,7 +48,8 @@ class RetrySchedule(msgspec.Struct, frozen=True, array_like=True, gc=False):
             # A factor below 1 would shrink the waits, down to a busy loop.
             return f"factor is {self.factor}, expected 1 to {RETRY_FACTOR_MAX}"
         if self.max_attempts is not None and not 1 <= self.max_attempts <= RETRY_ATTEMPTS_MAX:
-            return f"max_attempts is {self.max_attempts}, expected 1 to {RETRY_ATTEMPTS_MAX}, or none"
+            most = RETRY_ATTEMPTS_MAX
+            return f"max_attempts is {self.max_attempts}, expected 1 to {most}, or none"
         return None
 
     def delay_ms(

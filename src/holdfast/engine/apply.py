@@ -83,18 +83,20 @@ def footprint(record: Record) -> list[Key]:
             return [(Table.INVOCATION, sink.invocation_id)]
         case OutboxSent() | StateEdited() | StateExpired():
             return []
-        case SignalSent(invocation_id=invocation_id, signal=signal):
-            keys = [(Table.INVOCATION, invocation_id)]
-            if signal.index not in (None, SIGNAL_CANCEL):
-                note = note_of_signal(signal.index, None)
-                keys.append((Lookup.HAS_NOTIFICATION, invocation_id, note))
-            return keys
-        case AttachRequested() | AttemptLost() | AttemptResumed() | Expired():
-            return [(Table.INVOCATION, record.invocation_id)]
+        case SignalSent() | AttachRequested() | AttemptLost() | AttemptResumed() | Expired():
+            return [(Table.INVOCATION, record.invocation_id), *_notes(record)]
         case PauseRequested() | ResumeRequested() | RestartRequested() | PurgeRequested():
             return [(Table.INVOCATION, record.invocation_id)]
         case _:
             assert_never(record)
+
+
+def _notes(record: Record) -> list[Key]:
+    """Return where to look for an earlier completion of the same awakeable, if this is one."""
+    if not isinstance(record, SignalSent) or record.signal.index in (None, SIGNAL_CANCEL):
+        return []
+    note = note_of_signal(record.signal.index, None)
+    return [(Lookup.HAS_NOTIFICATION, record.invocation_id, note)]
 
 
 def apply(view: View, record: Record, stamp: Stamp) -> Draft:

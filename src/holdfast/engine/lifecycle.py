@@ -205,9 +205,7 @@ def pause(row: InvocationRow) -> None:
     row.retry_at_ms = 0
 
 
-def count_step_failures(
-    draft: Draft, row: InvocationRow, completion_ids: tuple[int, ...]
-) -> None:
+def count_step_failures(draft: Draft, row: InvocationRow, completion_ids: tuple[int, ...]) -> None:
     """Remember that steps failed once more.
 
     Those that are counted stay until they have a result, which a policy brings about some day: then

@@ -8,6 +8,7 @@ from holdfast.domain.message import (
     SIGNAL_CANCEL,
     Completion,
     DelayRule,
+    Signal,
     Void,
 )
 from holdfast.domain.target import HandlerKind

@@ -1,7 +1,7 @@
 """Deadlines of asyncio that have passed, as a journal records.
 
 In a handler `asyncio.timeout` and `asyncio.wait_for` wait for durable timers. Once such a timer has
-fired, each further attempt gets its result at the same place, and ends with the same `TimeoutError`:
+fired, each further attempt gets its result at the same place and ends with the same `TimeoutError`,
 so one that leaves the handler is final. Nothing is known of other `TimeoutError`s, such as those of
 sockets; trying again may help.
 

@@ -75,10 +75,11 @@ class HostOperations:
         deployment_id: str | None = None
         if deployment != DEPLOYMENT_LATEST:
             row = await self._read(invocation_id)
-            if row is not None and deployment == DEPLOYMENT_KEEP:
-                deployment_id = row.deployment_id
-            elif row is not None:
+            if row is not None and deployment != DEPLOYMENT_KEEP:
                 deployment_id = self._choose(row, deployment)
+            elif row is not None and row.deployment_id is not None:
+                # It may have been removed since.
+                deployment_id = self._choose(row, row.deployment_id)
         record = RestartRequested(invocation_id, new_id, from_index, deployment_id)
         return new_id, await self._partition_of(invocation_id).propose(record)
 

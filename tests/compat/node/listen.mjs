@@ -4,16 +4,18 @@
 //   HTTP           2, without TLS, or 1.1
 //   BIDIRECTIONAL  false: request first, then response, also over HTTP/2
 //   VERSION_MAX    highest version of the protocol that the manifest announces
+//   IDENTITY_KEY   public key of the only server that is served
 import * as http from "node:http";
 import * as http2 from "node:http2";
 
 import { createEndpointHandler } from "@restatedev/restate-sdk";
 
-const { PORT = "0", HTTP = "2", BIDIRECTIONAL, VERSION_MAX } = process.env;
+const { PORT = "0", HTTP = "2", BIDIRECTIONAL, VERSION_MAX, IDENTITY_KEY } = process.env;
 const { services } = await import(process.argv[2]);
 
 const handle = createEndpointHandler({
   services,
+  identityKeys: IDENTITY_KEY === undefined ? undefined : [IDENTITY_KEY],
   bidirectional: BIDIRECTIONAL === undefined ? undefined : BIDIRECTIONAL === "true",
 });
 
@@ -33,6 +35,8 @@ function announceLess(response) {
   };
   response.end = (done) => {
     const manifest = JSON.parse(Buffer.concat(chunks));
+    // The end is itself a write, in HTTP/2.
+    delete response.write;
     end(JSON.stringify({ ...manifest, maxProtocolVersion: Number(VERSION_MAX) }), done);
   };
 }
