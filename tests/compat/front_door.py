@@ -74,6 +74,20 @@ class FrontDoor:
         url = f"{self.ingress}/restate/invocation/{invocation_id}/attach"
         return await self.ask("GET", url)
 
+    async def cancel(self, invocation_id: str) -> None:
+        answer = await self.ask("PATCH", f"{self.admin}/invocations/{invocation_id}/cancel")
+        assert answer.status in (200, 202), answer
+
+    async def resolve(self, awakeable_id: str, value: Any) -> None:
+        url = f"{self.ingress}/restate/awakeables/{awakeable_id}/resolve"
+        answer = await self.ask("POST", url, value)
+        assert answer.status == 202, answer
+
+    async def signal(self, invocation_id: str, name: str, value: Any) -> None:
+        url = f"{self.ingress}/holdfast/v1/invocations/{invocation_id}/signals/{name}"
+        answer = await self.ask("POST", url, value)
+        assert answer.status == 202, answer
+
 
 @contextlib.asynccontextmanager
 async def front_door(ingress: str, admin: str) -> AsyncIterator[FrontDoor]:

@@ -75,7 +75,7 @@ async def nap(ctx: hf.Context) -> str:
     return "answered"
 
 
-@steps.handler
+@steps.handler(retry=hf.RetryPolicy(initial_interval=0.01))
 async def clock(ctx: hf.Context, name: str) -> list[float]:
     """Read the clock in many ways; each attempt must read the same."""
     loop = asyncio.get_running_loop()
@@ -91,7 +91,7 @@ async def clock(ctx: hf.Context, name: str) -> list[float]:
     return times
 
 
-@steps.handler
+@steps.handler(retry=hf.RetryPolicy(initial_interval=0.01))
 async def random(ctx: hf.Context, name: str) -> list[str]:
     numbers = [str(ctx.random.random()), str(ctx.uuid())]
     seen.setdefault(name, []).append(numbers)
@@ -228,6 +228,76 @@ async def first_of(ctx: hf.Context, name: str) -> str:
 
 
 @steps.handler
+def blocking(ctx: hf.SyncContext, name: str) -> list[Any]:
+    first = ctx.run("first", note, f"{name} blocks")
+    ctx.sleep(0.01)
+    both = ctx.do(lambda c: asyncio.gather(c.run("a", str, 1), c.run("b", str, 2)))
+    return [first, ctx.call(square, 3), *both]
+
+
+@steps.handler(retry=hf.RetryPolicy(initial_interval=0.01))
+async def changed(ctx: hf.Context, name: str) -> list[str]:
+    """A program that gets a step before and one behind those it has: after its first attempt."""
+    done = []
+    if name in seen and ctx.patched("before"):
+        done.append(await ctx.run("before", str, "before"))
+    done.append(await ctx.run("work", note, f"{ctx.id} work"))
+    if name not in seen:
+        seen[name] = "changed"
+        raise ValueError("the program changes here")
+    if ctx.patched("behind"):
+        done.append(await ctx.run("behind", str, "behind"))
+    return [text.split()[-1] for text in done]
+
+
+@steps.handler
+async def when(ctx: hf.Context) -> float:
+    return ctx.now().timestamp()
+
+
+@steps.handler
+async def send_at(ctx: hf.Context, delay_s: float) -> float:
+    """Return how late it began."""
+    at = ctx.now() + timedelta(seconds=delay_s)
+    child = await ctx.send(when, at=at)
+    return await ctx.attach(child, type=float) - at.timestamp()
+
+
+@steps.handler
+async def attach_by_key(ctx: hf.Context, name: str) -> list[str]:
+    await ctx.send(greet, name, idempotency_key=name)
+    greeted = await ctx.attach(hf.invocation(greet, idempotency_key=name))
+    return [greeted, await ctx.attach(hf.invocation(run, key=name))]
+
+
+@steps.handler
+async def wander(ctx: hf.Context, name: str) -> None:
+    async def body() -> None:
+        note(f"{name} wanders")
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            note(f"{name} stops")
+
+    await ctx.run("wander", body)
+
+
+@steps.handler
+async def call_with_policy(ctx: hf.Context, name: str) -> str:
+    policy = hf.RetryPolicy(max_attempts=2, initial_interval=0.001, on_max_attempts="kill")
+    try:
+        await ctx.call(fail, name, retry=policy)
+    except hf.TerminalError as error:
+        return error.message
+    return "no error"
+
+
+@steps.handler
+async def fail(ctx: hf.Context, name: str) -> None:
+    raise ValueError(note(name))
+
+
+@steps.handler
 async def ours_only(ctx: hf.Context) -> str:
     try:
         ctx.send(square, 1, retry=hf.RetryPolicy(max_attempts=1))
@@ -277,6 +347,15 @@ async def forget(ctx: hf.Context) -> str:
     except hf.UsageError as error:
         return error.code
     return "taken"
+
+
+@counter.handler
+async def lend(ctx: hf.Context) -> list[Any]:
+    ctx.set("value", 7, ttl=timedelta(milliseconds=100))
+    ctx.set("other", 8, ttl=timedelta(hours=1))
+    before = await ctx.get("value", type=int)
+    await ctx.sleep(0.11)
+    return [before, await ctx.get("value", type=int), await ctx.keys()]
 
 
 lazy = hf.VirtualObject("Lazy", lazy_state=True)

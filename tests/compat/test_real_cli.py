@@ -184,6 +184,9 @@ async def test_invocations_are_listed_and_described(cli: Cli) -> None:
     described = await cli.ok("invocations", "describe", done)
     assert "completed" in described
     assert "step 1" in described
+    calling = await cli.door.send("Steps/call", 418)
+    await cli.until_status(calling, "completed")
+    assert "Command: Call Steps/reject inv_" in await cli.ok("invocations", "describe", calling)
 
 
 @pytest.mark.nightly

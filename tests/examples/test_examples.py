@@ -76,9 +76,14 @@ def test_an_example_is_short_and_says_how_to_run_it(name: str) -> None:
 def test_no_example_is_forgotten() -> None:
     assert NAMES == [
         "approval",
+        "calls",
+        "cancel",
         "counter",
+        "fan_out",
         "hello",
+        "options",
         "parallel",
+        "patched",
         "race",
         "retry",
         "saga",
@@ -204,6 +209,80 @@ def test_commands_of_signal(tmp_path: Path) -> None:
         curl(holdfast, note, **ids)
         curl(holdfast, other, **ids)
         assert curl(holdfast, finish) == "# trip; pack a hat; feed the cat; (enough)"
+
+
+def test_commands_of_calls(tmp_path: Path) -> None:
+    order, output, again, take = commands("calls")
+    with served("calls", tmp_path) as holdfast:
+        assert curl(holdfast, order) == "lamp ordered, 1 taken"
+        for each in (order, output, again):
+            assert curl(holdfast, each) == "lamp ordered, 1 taken"
+        taken = curl(holdfast, take)
+        assert "executionTime" in taken
+        assert holdfast.attach(taken["invocationId"]).ok() == 3
+        dev = holdfast.current("dev")
+        dev.until("To Ada: your lamp is on its way")
+        (survey,) = holdfast.invocations("status=scheduled")
+        assert survey["target"] == "Mail/write"
+        assert holdfast.post("/Mail/write", "hi").error_code() == "HF1015"
+
+
+def test_commands_of_cancel(tmp_path: Path) -> None:
+    film, stop = commands("cancel")
+    with served("cancel", tmp_path) as holdfast:
+        invocation_id = curl(holdfast, film)["invocationId"]
+        # Only the rent has a result: the machine is rented, and the drawing is under way.
+        holdfast.until_journal(invocation_id, "Notification: Run")
+        assert curl(holdfast, stop) == "stopped with 409, 0 machines rented"
+        names = [e["name"] for e in holdfast.journal(invocation_id) if e["kind"] == "Command: Run"]
+        assert names[0] == "rent"
+        assert names[-1] == "give back"
+
+
+def test_commands_of_fan_out(tmp_path: Path) -> None:
+    with served("fan_out", tmp_path) as holdfast:
+        answers = [curl(holdfast, each) for each in commands("fan_out")]
+        assert answers == [
+            "49 answered, 0 were late, 1 failed",
+            "4 answered, 1 were late, 0 failed",
+            sum(range(100)),
+        ]
+        children = [row["id"] for row in holdfast.invocations() if row["target"] == "Survey/answer"]
+        assert len(children) == 55
+        for each in children:
+            holdfast.until_status(each, "completed")
+
+
+def test_commands_of_options(tmp_path: Path) -> None:
+    (newsletter,) = commands("options")
+    with served("options", tmp_path) as holdfast:
+        assert curl(holdfast, newsletter) == "4 sent, 2 at once"
+        listed = re.findall(r"^    holdfast (services .+)$", docstring("options"), re.MULTILINE)
+        for number, command in enumerate(listed):
+            options = (*command.split(), f"--admin=http://{holdfast.admin}")
+            assert holdfast.run(f"services-{number}", *options).wait() == 0
+        shown = holdfast.current("services-0").text
+        assert '"team": "growth"' in shown
+        assert '"audit": "yes"' in shown
+
+
+def test_commands_of_patched(tmp_path: Path) -> None:
+    send, pack = commands("patched")
+    text = (EXAMPLES / "patched.py").read_text()
+    lines = text.splitlines(keepends=True)
+    gate = next(number for number, line in enumerate(lines) if "ctx.patched" in line)
+    program = tmp_path / "shop.py"
+    program.write_text("".join(lines[:gate] + lines[gate + 2 :]))
+    with Holdfast(tmp_path, f"{program}:app") as holdfast:
+        old = holdfast.dev("--no-reload")
+        sent = curl(holdfast, send.replace("key: 1", "key: 2"))
+        holdfast.until_journal(sent["invocationId"], "Notification: Run")
+        assert old.terminate() == 0
+        program.write_text(text)
+        holdfast.dev("--no-reload")
+        curl(holdfast, send)
+        assert curl(holdfast, pack) == "tea: looked, charged, shipped"
+        assert curl(holdfast, pack.replace("1", "2")) == "tea: charged, shipped"
 
 
 # -- embedded ------------------------------------------------------------------------------------

@@ -44,6 +44,16 @@ from holdfast.domain.message import (
 from holdfast.domain.target import HandlerKind, HandlerManifest, ServiceKind
 
 DAY = {"secs": 86400, "nanos": 0}
+NO_SPAN = {
+    "span_context": {
+        "trace_id": [0] * 16,
+        "span_id": [0] * 8,
+        "trace_flags": 0,
+        "is_remote": False,
+        "trace_state": "",
+    },
+    "cause": None,
+}
 CALLEE = Callee(
     "inv_1x", ServiceKind.VIRTUAL_OBJECT, HandlerManifest(name="h", kind=HandlerKind.EXCLUSIVE)
 )
@@ -68,6 +78,7 @@ COMMANDS: list[tuple[Entry, dict[str, Any]]] = [
                 "request": {
                     "invocation_id": "inv_1x",
                     "invocation_target": {"Service": {"name": "S", "handler": "h", "scope": None}},
+                    "span_context": NO_SPAN,
                     "parameter": [51],
                     "headers": [],
                     "idempotency_key": None,
@@ -95,6 +106,7 @@ COMMANDS: list[tuple[Entry, dict[str, Any]]] = [
                             "scope": None,
                         }
                     },
+                    "span_context": NO_SPAN,
                     "parameter": [],
                     "headers": [],
                     "idempotency_key": "once",

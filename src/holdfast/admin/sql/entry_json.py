@@ -47,6 +47,18 @@ _encode = msgspec.json.Encoder().encode
 
 Json = dict[str, Any]
 
+_NO_SPAN: Json = {
+    "span_context": {
+        "trace_id": [0] * 16,
+        "span_id": [0] * 8,
+        "trace_flags": 0,
+        "is_remote": False,
+        "trace_state": "",
+    },
+    "cause": None,
+}
+"""Where a call belongs in a trace: nowhere. The `restate` command line shows no call without it."""
+
 
 class Callee(NamedTuple):
     """What is known about the target of a call."""
@@ -211,6 +223,7 @@ def _call_fields(entry: Call | OneWayCall, callee: Callee | None) -> Json:
     request = {
         "invocation_id": None if callee is None else callee.invocation_id,
         "invocation_target": _target(entry, callee),
+        "span_context": _NO_SPAN,
         "parameter": _bytes(entry.parameter),
         "headers": _headers(entry.headers),
         "idempotency_key": entry.idempotency_key,
