@@ -2,6 +2,7 @@
 
     python -m bench.compare                                  # everything
     python -m bench.compare --only restate,dbos --seconds 3
+    python -m bench.compare --only holdfast-http-restate-sdk,restate-stock
     python -m bench.compare --only holdfast --workloads steps --clients 64 --json out.json
 
 Progress goes to stderr, the report (Markdown) to stdout. One system runs at a time, each with a
@@ -25,6 +26,7 @@ if not __package__:  # run as a file: import the package, and not its modules by
 
 from bench.dbos_peer import DbosPostgres, DbosPostgresThreads, DbosSqlite, DbosSqliteThreads
 from bench.disk import filesystem, flush_latency
+from bench.holdfast_http import HoldfastHttp, HoldfastHttp11, HoldfastHttpRestateSdk
 from bench.holdfast_peer import Holdfast, HoldfastEmbedded
 from bench.procs import CACHE, BenchError, progress
 from bench.report import Results, markdown
@@ -33,6 +35,9 @@ from bench.system import WORKLOADS, System
 
 SYSTEMS: tuple[type[System], ...] = (
     Holdfast,
+    HoldfastHttpRestateSdk,
+    HoldfastHttp,
+    HoldfastHttp11,
     Restate,
     RestateStock,
     HoldfastEmbedded,
@@ -121,7 +126,7 @@ def measure_system(system: System, number: int, args: argparse.Namespace, result
                 got.clients, got.round = clients, number
                 results.measurements.append(got)
                 progress(
-                    f"{system.name:22} {workload:8} {clients:3} clients: p50 {got.p50_ms:8.2f} ms, "
+                    f"{system.name:26} {workload:8} {clients:3} clients: p50 {got.p50_ms:8.2f} ms, "
                     f"p99 {got.p99_ms:8.2f} ms, {got.throughput:7.0f}/s"
                     + (f", {got.errors} ERRORS: {got.first_error}" if got.errors else "")
                 )

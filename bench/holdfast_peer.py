@@ -11,7 +11,13 @@ from bench.procs import PROJECT_BIN, BenchError, await_http, free_ports
 from bench.stats import Measurement
 from bench.system import EMPTY, STEPS, HttpSystem, System, run_load
 
-_APP = "bench.services.holdfast_app:app"
+APP = "bench.services.holdfast_app:app"
+
+
+def ensure_command() -> None:
+    """Raise BenchError unless the project is installed."""
+    if not (PROJECT_BIN / "holdfast").exists():
+        raise BenchError("the holdfast command is not installed in this environment")
 
 
 def _versions() -> dict[str, str]:
@@ -25,8 +31,7 @@ class Holdfast(HttpSystem):
     summary = "holdfast dev: server (SQLite store) + Python handlers in a child process"
 
     def install(self) -> None:
-        if not (PROJECT_BIN / "holdfast").exists():
-            raise BenchError("the holdfast command is not installed in this environment")
+        ensure_command()
 
     def versions(self) -> dict[str, str]:
         return _versions()
@@ -38,7 +43,7 @@ class Holdfast(HttpSystem):
             stack,
             "server",
             [
-                *(PROJECT_BIN / "holdfast", "dev", _APP, "--no-reload"),
+                *(PROJECT_BIN / "holdfast", "dev", APP, "--no-reload"),
                 *("--ingress", self.ingress, "--admin", f"127.0.0.1:{admin}"),
                 *("--store", f"sqlite:{self.data / 'store.sqlite'}"),
             ],

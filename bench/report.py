@@ -12,6 +12,8 @@ from bench.stats import Measurement
 from bench.system import COUNTER, WORKLOADS, System
 
 _BASELINES = {"http": "holdfast", "in-process": "holdfast-embedded"}
+_SAME_SERVICE = "holdfast-http-restate-sdk"
+_SAME_SERVICE_PEERS = ("restate-stock", "restate")
 
 
 @dataclass
@@ -74,12 +76,28 @@ def _table(head: Sequence[str], left: int, rows: list[list[str]]) -> list[str]:
     return [_row(head), _row(rule), *map(_row, rows)]
 
 
-def results_table(results: Results) -> list[str]:
-    """Latency, throughput and what Holdfast makes of the same."""
+def _cells(results: Results) -> dict[tuple[str, int, str], Cell]:
+    """By workload, number of clients and system."""
     by_key: dict[tuple[str, int, str], list[Measurement]] = {}
     for m in results.measurements:
         by_key.setdefault((m.workload, m.clients, m.system), []).append(m)
-    cells = {key: cell(found) for key, found in by_key.items()}
+    return {key: cell(found) for key, found in by_key.items()}
+
+
+def _ratios(ours: Cell, theirs: Cell) -> list[str]:
+    """p50, p99 and throughput of ours divided by theirs; empty where theirs did nothing."""
+    if not (theirs.p50_ms and theirs.p99_ms and theirs.throughput):
+        return ["", "", ""]
+    return [
+        f"{ours.p50_ms / theirs.p50_ms:.2f}",
+        f"{ours.p99_ms / theirs.p99_ms:.2f}",
+        f"{ours.throughput / theirs.throughput:.2f}",
+    ]
+
+
+def results_table(results: Results) -> list[str]:
+    """Latency, throughput and what Holdfast makes of the same."""
+    cells = _cells(results)
     head = ["workload", "clients", "system", "p50 ms", "p99 ms", "calls/s"]
     head += ["HF/peer p50", "HF/peer p99", "HF/peer calls/s", "CPU cores busy"]
     rows = []
@@ -92,12 +110,8 @@ def results_table(results: Results) -> list[str]:
                     continue
                 base = cells.get((workload, clients, _BASELINES[system.group]))
                 ratios = ["", "", ""]
-                if base is not None and base is not got and got.p50_ms and got.p99_ms:
-                    ratios = [
-                        f"{base.p50_ms / got.p50_ms:.2f}",
-                        f"{base.p99_ms / got.p99_ms:.2f}",
-                        f"{base.throughput / got.throughput:.2f}",
-                    ]
+                if base is not None and base is not got:
+                    ratios = _ratios(base, got)
                 cpu = ", ".join(f"{role} {used:.2f}" for role, used in got.cpu.items())
                 name = f"{system.name} ({got.errors} errors)" if got.errors else system.name
                 numbers = map(_number, (got.p50_ms, got.p99_ms, got.throughput))
@@ -108,6 +122,21 @@ def results_table(results: Results) -> list[str]:
         nothing = ["–"] * (len(head) - 3)
         rows.append([WORKLOADS[COUNTER], "–", "dbos: has no equivalent", *nothing])
     return _table(head, 3, rows)
+
+
+def servers_table(results: Results) -> list[str]:
+    """Our server divided by restate-server, with the same service behind both."""
+    cells = _cells(results)
+    rows: list[list[str]] = []
+    for workload, clients in dict.fromkeys((m.workload, m.clients) for m in results.measurements):
+        ours = cells.get((workload, clients, _SAME_SERVICE))
+        for peer in _SAME_SERVICE_PEERS:
+            theirs = cells.get((workload, clients, peer))
+            if ours is not None and theirs is not None:
+                rows.append([WORKLOADS[workload], str(clients), peer, *_ratios(ours, theirs)])
+    if not rows:
+        return []
+    return _table(["workload", "clients", "divided by", "p50", "p99", "calls/s"], 3, rows)
 
 
 def memory_table(results: Results) -> list[str]:
@@ -155,5 +184,8 @@ def markdown(results: Results) -> str:
         "",
         *results_table(results),
     ]
+    if ratios := servers_table(results):
+        lines += ["", "## The same service behind both servers", ""]
+        lines += [f"{_SAME_SERVICE} divided by restate-server, as above.", "", *ratios]
     lines += ["", "## Memory after load", "", *memory_table(results), ""]
     return "\n".join(lines)

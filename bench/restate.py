@@ -7,7 +7,6 @@ Restate faster here, and never where it weakens durability.
 
 from __future__ import annotations
 
-import json
 import signal
 import subprocess
 from contextlib import ExitStack
@@ -15,10 +14,24 @@ from typing import ClassVar
 
 from bench.meter import Watch
 from bench.peer_setup import ensure_peer_venv, ensure_restate_server, peer_version
-from bench.procs import PEER_PYTHON, ROOT, await_http, free_ports, http
+from bench.procs import PEER_PYTHON, ROOT, Process, await_http, free_ports
 from bench.system import HttpSystem
 
 _HYPERCORN = ROOT / "bench" / "services" / "hypercorn.toml"
+
+
+def spawn_sdk_service(system: HttpSystem, stack: ExitStack, port: int) -> Process:
+    """Serve the workloads written with the Restate SDK on a loopback port (HTTP/2, no TLS)."""
+    return system.spawn(
+        stack,
+        "worker",
+        [
+            *(PEER_PYTHON, "-m", "hypercorn", "--config", _HYPERCORN),
+            *("--bind", f"127.0.0.1:{port}", "bench.services.restate_app:app"),
+        ],
+        # the SDK takes SIGTERM for itself, and hypercorn (workers = 0) then never sees it
+        stop_signal=signal.SIGINT,
+    )
 
 
 class Restate(HttpSystem):
@@ -47,16 +60,7 @@ class Restate(HttpSystem):
     def start(self, stack: ExitStack) -> None:
         ingress, admin, node, service = free_ports(4)
         self.ingress = f"127.0.0.1:{ingress}"
-        worker = self.spawn(
-            stack,
-            "worker",
-            [
-                *(PEER_PYTHON, "-m", "hypercorn", "--config", _HYPERCORN),
-                *("--bind", f"127.0.0.1:{service}", "bench.services.restate_app:app"),
-            ],
-            # the SDK takes SIGTERM for itself, and hypercorn (workers = 0) then never sees it
-            stop_signal=signal.SIGINT,
-        )
+        worker = spawn_sdk_service(self, stack, service)
         env = {
             "RESTATE_INGRESS__BIND_ADDRESS": self.ingress,
             "RESTATE_ADMIN__BIND_ADDRESS": f"127.0.0.1:{admin}",
@@ -72,8 +76,7 @@ class Restate(HttpSystem):
         server = self.spawn(stack, "server", [self._binary, "--no-logo"], env)
         await_http(server, "GET", f"http://127.0.0.1:{admin}/health")
         await_http(worker, "GET", f"http://127.0.0.1:{service}/health")
-        deployment = json.dumps({"uri": f"http://127.0.0.1:{service}"}).encode()
-        http("POST", f"http://127.0.0.1:{admin}/deployments", deployment, timeout=60)
+        self.register(f"127.0.0.1:{admin}", f"http://127.0.0.1:{service}")
         self.first_call(server)
         self.watches = [Watch("server", "self", server.pid), Watch("worker", "tree", worker.pid)]
 

@@ -130,10 +130,33 @@ class HttpSystem(System):
     def _check_counter(self, path: str, key: str, measured: Measurement) -> None:
         """The counter must stand at the number of calls that were acknowledged."""
         self._added[key] = self._added.get(key, 0) + measured.total
-        value = int(http("POST", f"http://{self.ingress}{path}", b"0", timeout=60))
+        try:
+            value = int(http("POST", f"http://{self.ingress}{path}", b"0", timeout=60))
+        except OSError as error:
+            measured.errors += 1
+            measured.first_error = f"the counter could not be read: {error}"
+            return
         if value != self._added[key]:
             measured.errors += 1
             measured.first_error = f"counter is {value} after {self._added[key]} calls"
+
+    def register(self, admin: str, uri: str, http_version: str = "HTTP/2.0") -> None:
+        """Register an endpoint with the server; both servers take the same requests.
+
+        Args:
+            admin: HOST:PORT of the server's admin API.
+            uri: Where the endpoint serves.
+            http_version: What the server shall speak to it, checked afterwards.
+        """
+        url = f"http://{admin}/deployments"
+        body = {"uri": uri, "use_http_11": http_version == "HTTP/1.1"}
+        try:
+            registered = json.loads(http("POST", url, json.dumps(body).encode(), timeout=60))
+            found = json.loads(http("GET", f"{url}/{registered['id']}"))
+        except OSError as error:
+            raise BenchError(f"{self.name}: {uri} could not be registered: {error}") from error
+        if found["http_version"] != http_version:
+            raise BenchError(f"{self.name}: {uri} is spoken to in {found['http_version']}")
 
     def first_call(self, process: Process) -> None:
         """Return once a call goes through end to end."""

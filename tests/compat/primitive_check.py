@@ -88,7 +88,7 @@ async def the_clock_is_the_same_in_each_attempt(door: Door, name: str) -> None:
     times = await door.call("Steps/clock", name)
     assert seen[name] == [times] * 3
     assert times == sorted(times)
-    assert times[3] - times[0] >= 0.01
+    assert round(times[3] - times[0], 3) >= 0.01
     assert times[0] > 1.7e9
 
 

@@ -143,7 +143,13 @@ Carrier = Callable[[str], AbstractAsyncContextManager[Door]]
 
 @pytest.mark.parametrize("store", STORES, ids=["memory", "sqlite"])
 @pytest.mark.parametrize(
-    "carrier", [embedded, worker_socket, suspending_worker_socket, suspending_in_process]
+    "carrier",
+    [
+        embedded,
+        worker_socket,
+        suspending_worker_socket,
+        pytest.param(suspending_in_process, marks=pytest.mark.nightly),
+    ],
 )
 @pytest.mark.parametrize("name", OWN)
 async def test_primitives(name: str, carrier: Carrier, store: str, tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ from holdfast.engine.record import (
     SignalSent,
     TimerFired,
 )
-from holdfast.engine.row import SLOT_RETRY, Origin, OriginKind, Sink, Status, Table
+from holdfast.engine.row import SLOT_RETRY, SLOT_START, Origin, OriginKind, Sink, Status, Table
 from tests.engine.harness import DEPLOYMENT, NOW_MS, Harness
 
 DONE = (Output(Value(b'"ok"')), End())
@@ -479,6 +479,19 @@ def test_a_restart_of_a_restart_sees_what_the_first_one_saw() -> None:
     assert engine.row(third).origin.invocation_id == second
     fresh = restart(engine, second)
     assert engine.row(fresh).restarted is None
+
+
+def test_a_restart_of_a_delayed_one_begins_at_the_time_that_was_due() -> None:
+    engine = Harness()
+    due_at_ms = NOW_MS + 60_000
+    source = engine.invoke(execute_at_ms=due_at_ms)
+    engine.now_ms = due_at_ms
+    engine.apply(TimerFired(due_at_ms, source, SLOT_START))
+    engine.sent(source, Run(1, "step"))
+    engine.apply(KillRequested(source))
+    restarted = engine.row(restart(engine, source, 1)).restarted
+    assert restarted is not None
+    assert restarted.began_at_ms == due_at_ms
 
 
 def test_a_cancel_in_the_kept_part_is_not_news() -> None:

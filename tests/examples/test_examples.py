@@ -397,6 +397,18 @@ def test_commands_of_session_state(tmp_path: Path) -> None:
         ]
 
 
+async def test_calls_and_fan_out_are_deterministic() -> None:
+    calls, fan_out = load("calls"), load("fan_out")
+    options = {"always_replay": True, "strict": True}
+    async with hf.testing.environment(calls.app, **options) as env:
+        first = await env.client.call(calls.order, "lamp", idempotency_key="7")
+        assert first == await env.client.call(calls.again, "7") == "lamp ordered, 1 taken"
+    async with hf.testing.environment(fan_out.app, **options) as env:
+        answer = await env.client.call(fan_out.ask, (4, 30.0))
+        assert answer == "4 answered, 0 were late, 0 failed"
+        assert await env.client.call(fan_out.draw, 20) == sum(range(20))
+
+
 async def test_examples_are_deterministic(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     parallel, weather = load("parallel"), load("weather_agent")

@@ -164,3 +164,21 @@ async def test_an_unknown_handler_fails_the_attempt() -> None:
     server.is_retrying = False
     with pytest.raises(AssertionError, match=r"S/gone is not served here; there is: S/h"):
         await server.run()
+
+
+@both_loops
+@pytest.mark.parametrize("verb", ["cancel", "attach", "output", "send_signal"])
+async def test_what_is_no_invocation_id_is_said_at_the_call(verb: str) -> None:
+    async def handler(ctx: hf.Context) -> str:
+        args = ("name", 1) if verb == "send_signal" else ()
+        try:
+            getattr(ctx, verb)("inv_nonsense", *args)
+        except hf.UsageError as error:
+            return str(error)
+        return "accepted"
+
+    server = server_of(handler)
+    said = await server.run()
+    assert "'inv_nonsense' is not an invocation id" in said
+    assert f"ctx.{verb}" in said
+    assert "HF0507" in said

@@ -161,6 +161,15 @@ async def test_attempts_in_flight_are_limited(monkeypatch: pytest.MonkeyPatch) -
         await until(lambda: host.health()["attempts_open"] == 0)
 
 
+async def test_the_clock_of_a_delayed_invocation_begins_when_it_is_due() -> None:
+    store, port = CountingStore(), ScriptedPort()
+    async with hosting(store, port) as host:
+        due_at_ms = host.now_ms() + 20
+        await host.send(request(host, execute_at_ms=due_at_ms))
+        await until(lambda: port.attempts)
+        assert port.attempts[0].start.created_at_ms == due_at_ms
+
+
 async def test_attempts_that_wait_give_up_their_places(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(invoker_module, "ATTEMPTS_MAX", 1)
     monkeypatch.setattr(invoker_module, "_CROWDED_S", 0.01)

@@ -59,6 +59,22 @@ async def test_notifications_arrive_in_order_and_then_the_end_of_input(join: Joi
         assert not attempt.is_aborted
 
 
+async def test_a_step_that_still_runs_hears_of_what_comes_after_the_end_of_input(
+    join: Join,
+) -> None:
+    async with join() as joined:
+        stream = FakeServerStream()
+        handler = joined.port.open(start_of(), ENTRIES, stream)
+        handler.close_input()
+        attempt = await joined.handlers.attempt()
+        await attempt.until(lambda: attempt.is_input_closed)
+        handler.send([completion(1)])
+        await attempt.until(lambda: attempt.received == [completion(1)])
+        attempt.finish()
+        await stream.until(lambda: bool(stream.closed))
+        assert stream.closed == [None]
+
+
 async def test_attempts_do_not_mix(join: Join) -> None:
     async with join() as joined:
         streams = {name: FakeServerStream() for name in "abc"}

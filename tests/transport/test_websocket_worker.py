@@ -136,7 +136,7 @@ async def test_draining_finishes_what_is_open_and_takes_nothing_new() -> None:
         await attempt.until(lambda: attempt.is_input_closed)
         while not port.is_draining:
             await asyncio.sleep(0)
-        handler.send([completion(1)])  # comes too late: the handler was told that nothing comes
+        handler.send([completion(1)])  # comes too late: it would lead to more steps
         attempt.server.on_messages([run_command(1)])
         assert not worker.task.done()
         attempt.finish()
@@ -145,6 +145,7 @@ async def test_draining_finishes_what_is_open_and_takes_nothing_new() -> None:
         await registry.until(lambda: registry.detached == [port])
         assert stream.messages[0] == run_command(1)
         assert stream.closed == [None]
+        assert attempt.received == []
         assert not attempt.is_aborted
 
 

@@ -102,6 +102,7 @@ class Start(_Message, frozen=True, tag=0x0000):
     random_seed: int
     attempt: int = 1
     created_at_ms: int = 0
+    """Where the program's clock begins: when the invocation was made, or was due after that."""
     step_failures: tuple[StepFailures, ...] = ()
     state_expiries: dict[str, int] = msgspec.field(default_factory=dict[str, int])
     """When entries of `state` cease to exist, milliseconds since the epoch; most never do."""

@@ -212,7 +212,7 @@ def _new_row(
             record.from_index,
             entry_count,
             random_seed(source.id) if first is None else first.random_seed,
-            source.created_at_ms if first is None else first.began_at_ms,
+            source.due_at_ms if first is None else first.began_at_ms,
         )
     return InvocationRow(
         id=record.new_invocation_id,

@@ -145,7 +145,7 @@ class Restarted(_Row, frozen=True):
     """How many entries were copied: those up to `from_index`, and completions that came later."""
     random_seed: int
     began_at_ms: int
-    """When the first invocation of that journal was made."""
+    """When the first invocation of that journal was due."""
 
 
 class InvocationRow(msgspec.Struct, array_like=True, gc=False):
@@ -218,6 +218,11 @@ class InvocationRow(msgspec.Struct, array_like=True, gc=False):
     named_signal_index: int = -1
     """Journal index of the last named signal."""
     is_waiting_in_annex: bool = False
+
+    @property
+    def due_at_ms(self) -> int:
+        """From when it may start: where the clock of its program begins."""
+        return max(self.created_at_ms, self.execute_at_ms)
 
 
 class AnnexRow(_Row, frozen=True):

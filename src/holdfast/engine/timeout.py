@@ -21,8 +21,7 @@ _CODE = 409
 def limit_time(draft: Draft, row: InvocationRow) -> None:
     """Write the timer of a new invocation, if it has a limit."""
     if row.timeout_ms:
-        due_at_ms = max(row.created_at_ms, row.execute_at_ms)
-        put_timer(draft, row, due_at_ms + row.timeout_ms, SLOT_TIMEOUT)
+        put_timer(draft, row, row.due_at_ms + row.timeout_ms, SLOT_TIMEOUT)
 
 
 def on_timeout(draft: Draft, row: InvocationRow, slot: str) -> None:

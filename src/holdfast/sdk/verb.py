@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from holdfast.domain.errors import UsageError
+from holdfast.domain.ids import IdError, parse_invocation_id
 from holdfast.domain.message import Result
 from holdfast.sdk.branch import Branch, place, raise_misplaced
 from holdfast.sdk.future import DurableFuture
@@ -31,6 +33,14 @@ class Verbs:
             self._attempt.check_open()
             return branch
         raise_misplaced(f"ctx.{verb}", branch)
+
+    def _target(self, verb: str, invocation_id: str) -> str:
+        try:
+            parse_invocation_id(invocation_id)
+        except IdError as error:
+            raise UsageError(f"ctx.{verb}: {error}", code="HF0507") from error
+        # The exact type: a subclass of str that knows a result is none of the journal's business.
+        return str(invocation_id)
 
     def _act(self, operation: Callable[..., None], *args: Any) -> None:
         try:

@@ -230,9 +230,13 @@ class CallVerbs(Verbs):
         return self._attempt.child_id(number)
 
     def cancel(self, invocation_id: str) -> Done:
-        """Cancel another invocation: `TerminalError` 409 is raised in it where it waits."""
+        """Cancel another invocation: `TerminalError` 409 is raised in it where it waits.
+
+        Raises:
+            UsageError: HF0507, no invocation id.
+        """
         branch = self._branch("cancel")
-        target = str(invocation_id)
+        target = self._target("cancel", invocation_id)
         key = branch.key("cancel", target)
         self._act(self._attempt.machine.sys_cancel, branch.path, key, target, call_site())
         return DONE
@@ -255,9 +259,10 @@ class CallVerbs(Verbs):
 
         Raises:
             TerminalError: At the await: its outcome, or 404 if there is no such invocation.
+            UsageError: HF0507, no invocation id.
         """
         branch = self._branch("attach")
-        target = str(invocation_id)
+        target = self._target("attach", invocation_id)
         key = branch.key("attach", target)
         site = call_site()
         try:
@@ -286,7 +291,7 @@ class CallVerbs(Verbs):
     ) -> DurableFuture[Any]:
         """Ask for the result of another invocation; `default` while it has none. See `attach`."""
         branch = self._branch("output")
-        target = str(invocation_id)
+        target = self._target("output", invocation_id)
         key = branch.key("output", target)
         site = call_site()
         try:

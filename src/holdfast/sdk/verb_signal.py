@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any, TypeVar, overload
 
-from holdfast.domain.errors import UsageError
-from holdfast.domain.ids import IdError, parse_invocation_id
 from holdfast.domain.message import Failure, Outcome, Value
 from holdfast.domain.signal_name import check_signal_name
 from holdfast.sdk.branch import call_site
@@ -66,12 +64,7 @@ class SignalVerbs(Verbs):
     def _send(self, verb: str, invocation_id: str, name: str, result: Outcome) -> Done:
         branch = self._branch(verb)
         check_signal_name(name)
-        # The exact type: a subclass of str that knows a result is none of the journal's business.
-        target = str(invocation_id)
-        try:
-            parse_invocation_id(target)
-        except IdError as error:
-            raise UsageError(f"ctx.{verb}: {error}", code="HF0507") from error
+        target = self._target(verb, invocation_id)
         key = branch.key(verb, f"{target} {name}")
         machine = self._attempt.machine
         self._act(machine.sys_signal, branch.path, key, target, name, result, call_site())

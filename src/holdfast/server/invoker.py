@@ -483,7 +483,7 @@ class Invoker:
             duration_ms=max(0, self._clock.now_ms() - row.last_entry_at_ms),
             random_seed=random_seed(row.id) if first is None else first.random_seed,
             attempt=row.attempt,
-            created_at_ms=row.created_at_ms if first is None else first.began_at_ms,
+            created_at_ms=row.due_at_ms if first is None else first.began_at_ms,
             step_failures=row.step_failures,
             state_expiries={
                 name: entry.expires_at_ms

@@ -61,7 +61,12 @@ class HandlerStream(Protocol):
         ...
 
     def close_input(self) -> None:
-        """Say that no more notifications will come: a handler that waits must now suspend."""
+        """Ask the handler to suspend as soon as it waits for nothing but notifications.
+
+        While a step runs it does not, and what comes in that time may stop the step: a
+        cancellation, a time limit. The worker socket and the carrier in process still deliver that;
+        over HTTP it waits for the next attempt.
+        """
         ...
 
     def abort(self) -> None:

@@ -286,7 +286,7 @@ class _Connection:
         self._is_draining = True
         self.put(wire.encode_frame(wire.Draining()))
         for stream in list(self._streams.values()):
-            stream.close_input()
+            stream.drain()
         if self._streams:
             await asyncio.wait(
                 [*tasks, self._idle], timeout=grace_s, return_when=asyncio.FIRST_COMPLETED
@@ -344,7 +344,7 @@ class _Connection:
         stream = self._streams[frame.stream] = _WorkerStream(self, frame.stream)
         stream.begin(self._port, frame)
         if self._is_draining:
-            stream.close_input()
+            stream.drain()
 
     def _find(self, number: int) -> _WorkerStream | None:
         if number > self._last_number:
@@ -364,6 +364,7 @@ class _WorkerStream:
         self._connection = connection
         self._handler: HandlerStream | None = None
         self._is_input_closed = False
+        self._is_draining = False
         self._is_over = False
 
     # Called by the connection.
@@ -377,8 +378,8 @@ class _WorkerStream:
             self.on_closed("the worker failed to open the attempt; see its log")
 
     def send(self, notifications: Sequence[Notification]) -> None:
-        """Pass notifications on, unless the input is closed."""
-        if self._handler is not None and not self._is_input_closed:
+        """Pass notifications on, unless it drains."""
+        if self._handler is not None and not self._is_draining:
             self._handler.send(notifications)
 
     def close_input(self) -> None:
@@ -386,6 +387,14 @@ class _WorkerStream:
         if self._handler is not None and not self._is_input_closed:
             self._is_input_closed = True
             self._handler.close_input()
+
+    def drain(self) -> None:
+        """Let the steps that run now end, and no others begin: results would lead to more.
+
+        From here on nothing is passed on, not even a cancellation: it must not overtake a result.
+        """
+        self._is_draining = True
+        self.close_input()
 
     def abort(self) -> None:
         """Stop the attempt; say nothing more about it to the server."""

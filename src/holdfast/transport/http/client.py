@@ -11,6 +11,7 @@ from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 from holdfast.domain.deployment import HttpVersion
+from holdfast.transport.base import EndpointError
 
 if TYPE_CHECKING:
     import pyqwest
@@ -86,6 +87,16 @@ class Failure(NamedTuple):
     is_http_1: bool = False
     """The connection ended as it does where only HTTP/1.1 is spoken."""
 
+    @property
+    def is_untrusted(self) -> bool:
+        """The certificate of the peer was not accepted."""
+        return "invalid peer certificate" in self.text
+
+    @property
+    def is_not_tls(self) -> bool:
+        """The peer answered the first message of TLS with something else."""
+        return "InvalidContentType" in self.text
+
 
 def failure_of(error: Exception) -> Failure:
     """Say what an error of the client means."""
@@ -112,7 +123,11 @@ def _innermost(text: str) -> str:
 
 
 class Connection:
-    """A transport that keeps one HTTP/2 connection, or a pool of HTTP/1.1 ones."""
+    """A transport that keeps one HTTP/2 connection, or a pool of HTTP/1.1 ones.
+
+    Raises:
+        EndpointError: HF1340, there is nothing to check certificates with.
+    """
 
     def __init__(self, http_version: HttpVersion | None, *, is_tls: bool) -> None:
         import pyqwest
@@ -124,19 +139,33 @@ class Connection:
         }[http_version]
         self.open_count = 0
         self.total_count = 0
-        self.transport = pyqwest.HTTPTransport(
-            tls_include_system_certs=is_tls,
-            http_version=version,
-            proxy=pyqwest.Proxy("http://127.0.0.1:9", no_proxy="*,0.0.0.0/0,::/0"),
-            connect_timeout=CONNECT_TIMEOUT_S,
-            pool_idle_timeout=300.0,
-            use_system_dns=True,
-            enable_gzip=False,
-            enable_brotli=False,
-            enable_zstd=False,
-            follow_redirects=False,
-            enable_otel=False,
-        )
+        try:
+            self.transport = pyqwest.HTTPTransport(
+                # Those in SSL_CERT_FILE and SSL_CERT_DIR where one is set.
+                tls_include_system_certs=is_tls,
+                http_version=version,
+                proxy=pyqwest.Proxy("http://127.0.0.1:9", no_proxy="*,0.0.0.0/0,::/0"),
+                connect_timeout=CONNECT_TIMEOUT_S,
+                pool_idle_timeout=300.0,
+                use_system_dns=True,
+                enable_gzip=False,
+                enable_brotli=False,
+                enable_zstd=False,
+                follow_redirects=False,
+                enable_otel=False,
+            )
+        except RuntimeError as error:
+            if "certificate" not in str(error):
+                raise
+            # A container without certificates, or a variable that names no file.
+            text = str(error).rpartition(": ")[2]
+            raise EndpointError(
+                f"This server has no certificates to check those of endpoints with: {text}.",
+                code="HF1340",
+                restate_code="META0003",
+                hint="Name a file with certificates (PEM) in SSL_CERT_FILE, or install those of the"
+                " system (Debian: ca-certificates).",
+            ) from error
 
 
 class Pool:
@@ -153,7 +182,11 @@ class Pool:
         self._connections: list[Connection] = []
 
     def take(self) -> Connection:
-        """Return a connection with room for one more exchange; give it back with `release`."""
+        """Return a connection with room for one more exchange; give it back with `release`.
+
+        Raises:
+            EndpointError: See `Connection`.
+        """
         is_shared = self._http_version is HttpVersion.HTTP_2
         for connection in self._connections:
             if not is_shared or connection.open_count < STREAMS_MAX:

@@ -164,14 +164,26 @@ def _unreached(uri: str, failure: Failure, http_version: HttpVersion | None) -> 
             f"{uri} does not speak HTTP/2 without TLS, as far as one can tell: {failure.text}.",
             code="HF1348",
             restate_code="META0014",
-            hint="Register it with use_http_11 (holdfast: --use-http1.1), or serve HTTP/2.",
+            hint="Register it with use_http_11 (holdfast: --use-http1.1), or serve HTTP/2. If it"
+            " speaks TLS, register it with https://.",
+        )
+    if failure.is_untrusted:
+        hint = (
+            "If its authority is your own, name the file with that certificate (PEM) in"
+            " SSL_CERT_FILE where this server is started."
+        )
+    elif failure.is_not_tls:
+        hint = "What listens there does not speak TLS: register it with http://."
+    else:
+        hint = (
+            "Is it running, and can this server reach it? The address is looked up here, not"
+            " where the command runs."
         )
     return EndpointError(
         f"{uri} cannot be reached: {failure.text}.",
         code="HF1340",
         restate_code="META0003",
-        hint="Is it running, and can this server reach it? The address is looked up here, not"
-        " where the command runs.",
+        hint=hint,
     )
 
 
