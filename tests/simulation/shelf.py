@@ -85,6 +85,9 @@ class ShelfRules:
             entry = stored.entry
             if not isinstance(row, InvocationRow) or not isinstance(entry, SetState):
                 continue
+            if row.restarted is not None and stored.index < row.restarted.entry_count:
+                # Copied from another journal: it was written then, and is not written again.
+                continue
             target = row.target
             if target.service == SERVICE and target.key is not None:
                 content = StateRow(entry.value.content, entry.expires_at_ms)
