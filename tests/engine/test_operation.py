@@ -420,6 +420,13 @@ def test_open_sleeps_go_on_and_those_that_are_due_are_over() -> None:
     assert len(engine.acted(Forward)) == 1
 
 
+def test_an_open_sleep_beyond_all_time_goes_on_until_its_end() -> None:
+    engine = Harness()
+    source = killed(engine, Sleep(2 * TIME_MS_MAX, 1))
+    new = restart(engine, source, 1)
+    assert engine.timers() == [(TIME_MS_MAX, new, "c1")]
+
+
 def test_the_result_of_an_open_call_reaches_the_new_one() -> None:
     engine = Harness()
     engine.serve("Child", "run")

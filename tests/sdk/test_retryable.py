@@ -91,6 +91,7 @@ LIMITED = StatusError({"retry-after": "7"})
         (StatusError({"retry-after": "-1"}), None),
         (StatusError({"retry-after": "soon"}), None),
         (StatusError({"retry-after": "Mon, 99 Xyz 2023 00:00:00 GMT"}), None),
+        (StatusError({"retry-after": f"Wed, 21 Oct {10**20} 07:28:00 GMT"}), None),
         (StatusError({}), None),
         (StatusError(None), None),
         (StatusError(42), None),

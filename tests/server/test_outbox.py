@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Any
 
@@ -10,8 +11,10 @@ import pytest
 from holdfast.domain.ids import key_partition_key, partition_of
 from holdfast.domain.message import OneWayCall
 from holdfast.engine.apply import apply
-from holdfast.engine.record import Inbound, Invoke, Record
+from holdfast.engine.decision import Answer, Reply
+from holdfast.engine.record import Inbound, Invoke, KillRequested, Record
 from holdfast.engine.view import Draft
+from holdfast.server.outbox import Outbox
 from tests.server.harness import CountingStore, ScriptedPort, hosting, request, until
 
 
@@ -63,3 +66,21 @@ async def test_a_message_that_cannot_be_applied_waits_and_loses_none_behind_it(
         assert host.health()["messages_refused"] == host.health()["messages_waiting"] == 0
     told = [r for r in caplog.records if r.levelno == logging.ERROR and "HF2036" in r.getMessage()]
     assert "message 2 of partition 0, a Invoke for inv_" in told[0].getMessage()
+
+
+async def test_only_what_was_answered_counts_as_taken_in() -> None:
+    replies = [Reply.ACCEPTED, Reply.CONFLICT, Reply.ACCEPTED]
+
+    class Receiver:
+        def propose(self, record: Inbound) -> asyncio.Future[Answer]:
+            answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+            answer.set_result(Answer(replies[record.sequence - 1]))
+            return answer
+
+    receiver: Any = Receiver()
+    outbox = Outbox(receiver, CountingStore(), lambda _: receiver)
+    receiver.index = 0
+    messages = [(number, KillRequested("inv")) for number in (1, 2, 3)]
+    count, error = await outbox._send(1, messages)
+    assert count == 1
+    assert "not taken in" in str(error)

@@ -206,8 +206,7 @@ def _on_sleep(draft: Draft, row: InvocationRow, command: Sleep) -> None:
         kind = completion_kind(command)
         deliver(draft, row, Completion(kind, command.completion_id, Void(), draft.at_ms))
     else:
-        at_ms = min(command.wake_up_at_ms, TIME_MS_MAX)
-        put_timer(draft, row, at_ms, slot_of_completion(command.completion_id))
+        put_timer(draft, row, command.wake_up_at_ms, slot_of_completion(command.completion_id))
 
 
 def _on_call(draft: Draft, row: InvocationRow, command: Call | OneWayCall) -> None:

@@ -121,7 +121,8 @@ def _is_awaited(waiting: Waiting, notification: Notification) -> bool:
 
 
 def put_timer(draft: Draft, row: InvocationRow, at_ms: int, slot: str) -> None:
-    """Write a timer of an invocation."""
+    """Write a timer of an invocation, at the latest for the last time that can be stored."""
+    at_ms = min(at_ms, TIME_MS_MAX)
     draft.rows[Table.TIMER, at_ms, row.id, slot] = TimerRow()
     row.timer_count += 1
     draft.act(RegisterTimer(at_ms, row.id, slot))

@@ -115,7 +115,8 @@ def _number(text: str | None) -> float | None:
 def _until_ms(text: str, now_ms: int) -> int | None:
     try:
         at = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
+        # No date, or one beyond what dates can be: as if there were none.
         return None
     at = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
     return max(0, int(at.timestamp() * 1000) - now_ms)

@@ -214,6 +214,7 @@ def _pydantic_serde(annotation: Any) -> Serde[Any] | None:
         serde.schema()  # Fails for what has no JSON, such as functions.
         return serde
     except Exception:
+        # It cannot either, for whatever reason: the caller says why msgspec could not.
         return None
 
 
@@ -341,7 +342,7 @@ def _find_culprit(value: Any, path: str, depth: int) -> tuple[str, Any] | None:
         _encoder.encode(value)
         return None
     except Exception:
-        pass
+        pass  # This is what is looked for: go on to the part that is at fault.
     if depth > 50:
         return path, value
     for inner, step in _parts(value):

@@ -17,8 +17,8 @@ from collections import defaultdict, deque
 from collections.abc import Callable
 from itertools import islice
 
-from holdfast.domain.errors import Unstorable
-from holdfast.engine.decision import Answer
+from holdfast.domain.errors import StorageUnavailable, Unstorable
+from holdfast.engine.decision import Answer, Reply
 from holdfast.engine.record import CompletionSent, Envelope, Inbound, OutboxSent
 from holdfast.server.partition import Partition
 from holdfast.storage.base import Store
@@ -128,6 +128,9 @@ class Outbox:
         for count, answer in enumerate(await asyncio.gather(*answers, return_exceptions=True)):
             if isinstance(answer, Exception):
                 return count, answer
+            if not isinstance(answer, Answer) or answer.reply is Reply.CONFLICT:
+                # Not taken in, for what was before it. Nothing but an answer means that it was.
+                return count, StorageUnavailable("A message before it is not taken in yet.")
         return len(answers), error
 
     def _wait_s(self, to_partition: int, first: tuple[int, Envelope], error: Exception) -> float:

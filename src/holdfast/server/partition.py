@@ -207,7 +207,7 @@ class Partition:
             # Nothing was written. One of them is at fault; the others must not suffer for it.
             for proposal, draft in drafts:
                 await self._run_alone(proposal, draft, transient)
-            self._under_way.clear()
+        self._under_way.clear()
         for key in transient:
             self._facts.pop(key, None)
 
@@ -252,7 +252,6 @@ class Partition:
                     self._act(self, action)
             if proposal.answer is not None and not proposal.answer.done():
                 proposal.answer.set_result(draft.answer)
-        self._under_way.clear()
 
     async def _decide_waiting(
         self, view: View, drafts: list[tuple[_Proposal, Draft]], transient: list[Key]

@@ -304,6 +304,7 @@ async def test_request_response_mode_sends_all_and_then_reads_all(version: HttpV
         (503, [("retry-after", "3")], "HF1345", Refusal(503, 3000)),
         (503, [("retry-after", "99999999999999")], "HF1345", Refusal(503, 86_400_000)),
         (503, [("retry-after", "soon")], "HF1345", Refusal(503)),
+        (503, [("retry-after", f"Wed, 21 Oct {10**20} 07:28:00 GMT")], "HF1345", Refusal(503)),
         (
             503,
             [

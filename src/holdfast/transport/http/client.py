@@ -7,6 +7,7 @@ which cannot carry HTTP/2 without TLS, and does not unpack compressed responses.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,6 +16,8 @@ from holdfast.transport.base import EndpointError
 
 if TYPE_CHECKING:
     import pyqwest
+
+_logger = logging.getLogger(__name__)
 
 STREAMS_MAX = 100
 """Exchanges on one HTTP/2 connection. More open another: waiting ones must not block those that
@@ -108,6 +111,9 @@ def failure_of(error: Exception) -> Failure:
         return Failure(f"{text} ({error.code.name})", is_unprocessed, True)
     if isinstance(error, ConnectionError | TimeoutError):
         return Failure(text, False, False)
+    if not isinstance(error, pyqwest.RemoteProtocolError | pyqwest.ReadError | pyqwest.WriteError):
+        # Perhaps a bug of ours: the peer is told off for it, so the log must have the whole of it.
+        _logger.warning("an HTTP exchange ended with an unexpected error", exc_info=error)
     # An HTTP/1.1 server answers the preface of HTTP/2 with an error that is no frame, and hangs up.
     is_http_1 = "channel closed" in text or "frame with invalid size" in text
     return Failure(text, False, True, is_http_1)

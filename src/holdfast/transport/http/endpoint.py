@@ -129,7 +129,7 @@ class HandlerEndpoint:
                 async with asyncio.timeout(seconds):
                     await self._emptied.wait()
             except TimeoutError:
-                pass
+                pass  # What is left is stopped, or left behind: see `drain`.
 
     # -- requests ---------------------------------------------------------------------------------
 
@@ -145,6 +145,7 @@ class HandlerEndpoint:
         except Exception:
             # A bug of ours. A response that has begun must end, or the server waits for the rest.
             _logger.exception("a request to the endpoint failed")
+            # The client may be gone, and the first error is the one that counts.
             with contextlib.suppress(Exception):
                 await request.read_to_end()
                 await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -20,7 +20,7 @@ from urllib.parse import quote
 
 from holdfast.domain.address import url_of
 from holdfast.domain.deployment import Endpoint
-from holdfast.domain.errors import HoldfastError, RemoteProtocolError
+from holdfast.domain.errors import HoldfastError
 from holdfast.domain.message import (
     Completion,
     End,
@@ -164,7 +164,7 @@ class Exchange:
                 async with response:
                     await self._read(response)
                 return
-            except RemoteProtocolError:
+            except HoldfastError:
                 raise
             except Exception as error:
                 failure = failure_of(error)
@@ -338,7 +338,8 @@ def _retry_after_ms(response: pyqwest.Response) -> int | None:
         until = email.utils.parsedate_to_datetime(text)
         now = email.utils.parsedate_to_datetime(str(response.headers.get("date", "")))
         wait_ms = int((until - now).total_seconds() * 1000)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
+        # No date, or one beyond what dates can be: as if there were none.
         return None
     return min(max(wait_ms, 0), _RETRY_AFTER_MS_MAX)
 

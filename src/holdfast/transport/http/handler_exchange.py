@@ -89,7 +89,7 @@ class Request:
                 while not self.has_ended:
                     await self.read()
         except TimeoutError:
-            pass
+            pass  # It had its time; the response ends all the same.
 
 
 class Target(NamedTuple):
