@@ -11,6 +11,7 @@ from holdfast.domain.message import (
     KIND_CALL,
     KIND_CHILD_ID,
     KIND_RUN,
+    TIME_MS_MAX,
     AttachInvocation,
     Call,
     ChildId,
