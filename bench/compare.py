@@ -3,6 +3,7 @@
     python -m bench.compare                                  # everything
     python -m bench.compare --only restate,dbos --seconds 3
     python -m bench.compare --only holdfast-http-restate-sdk,restate-stock
+    python -m bench.compare --only carriers --seconds 3      # our SDK through each carrier
     python -m bench.compare --only holdfast --workloads steps --clients 64 --json out.json
 
 Progress goes to stderr, the report (Markdown) to stdout. One system runs at a time, each with a
@@ -27,14 +28,15 @@ if not __package__:  # run as a file: import the package, and not its modules by
 from bench.dbos_peer import DbosPostgres, DbosPostgresThreads, DbosSqlite, DbosSqliteThreads
 from bench.disk import filesystem, flush_latency
 from bench.holdfast_http import HoldfastHttp, HoldfastHttp11, HoldfastHttpRestateSdk
-from bench.holdfast_peer import Holdfast, HoldfastEmbedded
+from bench.holdfast_peer import Holdfast, HoldfastEmbedded, HoldfastInProcess
 from bench.procs import CACHE, BenchError, progress
-from bench.report import Results, markdown
+from bench.report import CARRIERS, Results, markdown
 from bench.restate import Restate, RestateStock
 from bench.system import WORKLOADS, System
 
 SYSTEMS: tuple[type[System], ...] = (
     Holdfast,
+    HoldfastInProcess,
     HoldfastHttpRestateSdk,
     HoldfastHttp,
     HoldfastHttp11,
@@ -46,11 +48,15 @@ SYSTEMS: tuple[type[System], ...] = (
     DbosPostgres,
     DbosPostgresThreads,
 )
+_GROUPS = {"carriers": (*CARRIERS, RestateStock.name)}
 _IN_MEMORY = {"tmpfs", "ramfs"}
 
 
 def chosen(only: str | None) -> list[type[System]]:
-    """The systems that were asked for; "dbos" stands for every "dbos-..." too."""
+    """The systems that were asked for; "dbos" stands for every "dbos-..." too.
+
+    "carriers" stands for our SDK through each carrier, and the Restate server as it comes.
+    """
     if only is None:
         return [s for s in SYSTEMS if not s.on_request]
     found: list[type[System]] = []
@@ -58,10 +64,11 @@ def chosen(only: str | None) -> list[type[System]]:
         matching = [
             s
             for s in SYSTEMS
-            if s.name == name or (s.name.startswith(f"{name}-") and not s.on_request)
+            if s.name in _GROUPS.get(name, (name,))
+            or (s.name.startswith(f"{name}-") and not s.on_request)
         ]
         if not matching:
-            known = ", ".join(s.name for s in SYSTEMS)
+            known = ", ".join([*_GROUPS, *(s.name for s in SYSTEMS)])
             raise SystemExit(f"unknown system {name!r}; known: {known}")
         found += matching
     return [s for s in SYSTEMS if s in found]

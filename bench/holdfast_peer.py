@@ -59,6 +59,36 @@ class Holdfast(HttpSystem):
         ]
 
 
+class HoldfastInProcess(HttpSystem):
+    """Server, ingress and handlers in one process: what carriers add is measured from here."""
+
+    name = "holdfast-in-process"
+    summary = "server (SQLite store) and Python handlers in one process, called over HTTP"
+    on_request = True
+
+    def install(self) -> None:
+        """It is the project itself."""
+
+    def versions(self) -> dict[str, str]:
+        return _versions()
+
+    def start(self, stack: ExitStack) -> None:
+        ingress, admin = free_ports(2)
+        self.ingress = f"127.0.0.1:{ingress}"
+        server = self.spawn(
+            stack,
+            "server",
+            [
+                *(PROJECT_BIN / "python", "-m", "bench.services.holdfast_inprocess"),
+                *("--ingress", self.ingress, "--admin", f"127.0.0.1:{admin}"),
+                *("--store", f"sqlite:{self.data / 'store.sqlite'}"),
+            ],
+        )
+        await_http(server, "GET", f"http://127.0.0.1:{admin}/health")
+        self.first_call(server)
+        self.watches = [Watch("server + handlers", "self", server.pid)]
+
+
 class HoldfastEmbedded(System):
     """The engine as a library in the calling process, as DBOS is."""
 

@@ -17,10 +17,12 @@ import os
 import sys
 from collections.abc import Callable, Coroutine
 from time import perf_counter_ns
-from typing import Any
+from typing import Any, TypeVar
 
 from bench.meter import Watch
 from bench.stats import Measurement, Window
+
+T = TypeVar("T")
 
 _DRAIN_SECONDS = 30.0
 
@@ -182,7 +184,7 @@ async def generate(args: argparse.Namespace) -> Measurement:
     return measured
 
 
-def runner() -> Callable[[Coroutine[Any, Any, Measurement]], Measurement]:
+def runner() -> Callable[[Coroutine[Any, Any, T]], T]:
     """How to run the main coroutine: on uvloop where it is installed."""
     try:
         import uvloop

@@ -12,6 +12,8 @@ from bench.stats import Measurement
 from bench.system import COUNTER, WORKLOADS, System
 
 _BASELINES = {"http": "holdfast", "in-process": "holdfast-embedded"}
+CARRIERS = ("holdfast-in-process", "holdfast", "holdfast-http", "holdfast-http1.1")
+"""Names of the systems that differ in the carrier alone; the first has none."""
 _SAME_SERVICE = "holdfast-http-restate-sdk"
 _SAME_SERVICE_PEERS = ("restate-stock", "restate")
 
@@ -139,6 +141,25 @@ def servers_table(results: Results) -> list[str]:
     return _table(["workload", "clients", "divided by", "p50", "p99", "calls/s"], 3, rows)
 
 
+def carriers_table(results: Results) -> list[str]:
+    """Our SDK through each carrier divided by the same in one process, and by restate-server."""
+    cells = _cells(results)
+    rows: list[list[str]] = []
+    for workload, clients in dict.fromkeys((m.workload, m.clients) for m in results.measurements):
+        for carrier in CARRIERS:
+            ours = cells.get((workload, clients, carrier))
+            for base in (CARRIERS[0], *_SAME_SERVICE_PEERS):
+                theirs = cells.get((workload, clients, base))
+                if ours is not None and theirs is not None and ours is not theirs:
+                    ratios = _ratios(ours, theirs)
+                    rows.append([WORKLOADS[workload], str(clients), carrier, base, *ratios])
+    if not any(row[3] == CARRIERS[0] for row in rows):
+        return []
+    return _table(
+        ["workload", "clients", "carrier", "divided by", "p50", "p99", "calls/s"], 4, rows
+    )
+
+
 def memory_table(results: Results) -> list[str]:
     """The most memory each process had right after a measuring window."""
     most: dict[tuple[str, str], dict[str, float]] = {}
@@ -187,5 +208,8 @@ def markdown(results: Results) -> str:
     if ratios := servers_table(results):
         lines += ["", "## The same service behind both servers", ""]
         lines += [f"{_SAME_SERVICE} divided by restate-server, as above.", "", *ratios]
+    if ratios := carriers_table(results):
+        lines += ["", "## Our SDK through each carrier", ""]
+        lines += ["Divided by the same without a carrier, and by restate-server.", "", *ratios]
     lines += ["", "## Memory after load", "", *memory_table(results), ""]
     return "\n".join(lines)

@@ -17,6 +17,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from holdfast.domain.detail import Cost, ModelCall, TokenUsage, ToolCall
 from holdfast.domain.errors import (
     ConflictError,
     HoldfastError,
@@ -28,7 +29,9 @@ from holdfast.domain.errors import (
     UsageError,
 )
 from holdfast.sdk.app import App
+from holdfast.sdk.approval import Approval, Decision
 from holdfast.sdk.context import Context, current
+from holdfast.sdk.detail import describe_step
 from holdfast.sdk.future import Awakeable, CallFuture, DurableFuture
 from holdfast.sdk.handler import Handler
 from holdfast.sdk.interrupt import Aborted, Suspended
@@ -41,6 +44,8 @@ from holdfast.sdk.saga import CompensationError, Saga, saga
 from holdfast.sdk.serde import Serde, SerdeError
 from holdfast.sdk.service import Service, VirtualObject
 from holdfast.sdk.sync import SyncContext
+from holdfast.sdk.unknown import Happened, NotHappened, idempotency_key
+from holdfast.sdk.verb_stream import Stream, emit
 from holdfast.sdk.verb_workflow import Promise
 from holdfast.sdk.workflow import Workflow
 
@@ -55,18 +60,24 @@ __version__ = "0.1.0"
 __all__ = [
     "Aborted",
     "App",
+    "Approval",
     "Awakeable",
     "CallFuture",
     "Client",
     "CompensationError",
     "ConflictError",
     "Context",
+    "Cost",
+    "Decision",
     "DurableFuture",
     "Handler",
+    "Happened",
     "HoldfastError",
     "Invocation",
     "JournalMismatch",
+    "ModelCall",
     "NotFoundError",
+    "NotHappened",
     "Promise",
     "ProtocolError",
     "RetryPolicy",
@@ -76,10 +87,13 @@ __all__ = [
     "SerdeError",
     "Service",
     "StorageError",
+    "Stream",
     "Suspended",
     "SyncClient",
     "SyncContext",
     "TerminalError",
+    "TokenUsage",
+    "ToolCall",
     "TransportError",
     "UsageError",
     "VirtualObject",
@@ -87,7 +101,10 @@ __all__ = [
     "Workflow",
     "__version__",
     "current",
+    "describe_step",
     "embedded",
+    "emit",
+    "idempotency_key",
     "invocation",
     "lambda_handler",
     "race",

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from holdfast.admin.app import create_admin_app
+from holdfast.admin.endpoint import RESTATE_VERSION
 from holdfast.domain.errors import StorageUnavailable
 from holdfast.domain.ids import deployment_id_of, print_invocation_id
 from holdfast.domain.message import SIGNAL_CANCEL, Signal, StepFailures, Void
@@ -58,7 +59,8 @@ async def test_version(client: Client, prefix: str) -> None:
     assert (seen.status, seen.json) == (
         200,
         {
-            "version": version("holdfast"),
+            "version": RESTATE_VERSION,
+            "holdfast_version": version("holdfast"),
             "min_admin_api_version": 2,
             "max_admin_api_version": 4,
             "ingress_endpoint": "http://127.0.0.1:8080",
@@ -288,7 +290,12 @@ async def test_shows_an_invocation(client: Client, handle: FakeHandle) -> None:
             "related_command_type": 0x0411,
         },
         "step_failures": [{"completion_id": 4, "count": 2, "since": NOW}],
-        "waiting": {"completions": [1], "signals": [17], "named_signals": ["go"]},
+        "waiting": {
+            "completions": [1],
+            "signals": [17],
+            "named_signals": ["go"],
+            "tree": None,
+        },
         "retention_ms": 0,
         "has_failed": False,
     }

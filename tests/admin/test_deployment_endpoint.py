@@ -109,6 +109,8 @@ async def test_a_service_that_changes_its_kind(admin: Admin) -> None:
         (b'{"uri": 1}', "HF1280"),
         (b'{"uri": "http://a:1", "additional_headers": {"a": 1}}', "HF1280"),
         (b"{}", "HF1280"),
+        (b'{"uri": "\xff"}', "HF1280"),
+        (b'{"x": ' + b"[" * 100_000 + b"}", "HF1280"),
         (b'{"arn": "arn:aws:lambda:x"}', "HF1280"),
         (b'{"uri": "a:1"}', "HF1281"),
         (b'{"uri": "http://a:1", "additional_headers": {"host": "x"}}', "HF1282"),

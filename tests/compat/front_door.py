@@ -32,6 +32,8 @@ class Answer(NamedTuple):
 class FrontDoor:
     """What a client and an operator reach."""
 
+    patience_s = PATIENCE_S
+
     def __init__(self, ingress: str, admin: str, client: Any) -> None:
         self.ingress = ingress
         self.admin = admin
@@ -42,7 +44,7 @@ class FrontDoor:
     ) -> Answer:
         body = None if value is None else json.dumps(value).encode()
         sent = {} if body is None else {"content-type": "application/json"}
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(self.patience_s):
             response = await self._client.execute(method, url, {**sent, **(headers or {})}, body)
         return Answer(response.status, dict(response.headers.items()), bytes(response.content))
 
@@ -55,7 +57,7 @@ class FrontDoor:
 
     async def post_bytes(self, path: str, data: bytes) -> Answer:
         sent = {"content-type": "application/octet-stream"}
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(self.patience_s):
             response = await self._client.post(f"{self.ingress}/{path}", sent, data)
         return Answer(response.status, dict(response.headers.items()), bytes(response.content))
 

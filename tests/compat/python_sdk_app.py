@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import socket
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -196,6 +197,25 @@ async def empty(ctx: ObjectContext) -> list[str]:
 async def add_later(ctx: ObjectContext, number: int) -> str:
     handle = ctx.object_send(add, ctx.key(), arg=number, send_delay=timedelta(milliseconds=10))
     return await handle.invocation_id()
+
+
+@steps.handler()
+async def wander(ctx: Context, name: str) -> str:
+    async def body() -> None:
+        calls[f"{name} wanders"] += 1
+        await asyncio.sleep(3600)
+
+    try:
+        await ctx.run_typed("wander", body)
+    except TerminalError as error:
+        return f"stopped by {error.status_code}"
+    return "never"
+
+
+@steps.handler()
+async def add_by_name(ctx: Context, key: str | None) -> Any:
+    """Calls an object by its name, which no type checks for a key."""
+    return json.loads(await ctx.generic_call("Counter", "add", b"1", key))
 
 
 lazy = VirtualObject("Lazy", enable_lazy_state=True)

@@ -31,6 +31,7 @@ class Mode(NamedTuple):
     is_http_11: bool = False
     inactivity_timeout_ms: int | None = None
     protocol_type: str = "BidiStream"
+    is_protocol_v7: bool = True
 
 
 MODES = {
@@ -40,6 +41,10 @@ MODES = {
         {"BIDIRECTIONAL": "false"}, protocol_type="RequestResponse"
     ),
     "always suspending": Mode(inactivity_timeout_ms=0),
+    "version 6": Mode(is_protocol_v7=False),
+    "version 6, request, then response": Mode(
+        {"HTTP": "1.1"}, True, protocol_type="RequestResponse", is_protocol_v7=False
+    ),
     "version 5": Mode({"VERSION_MAX": "5"}),
     "version 5, request, then response": Mode(
         {"VERSION_MAX": "5", "HTTP": "1.1"}, True, protocol_type="RequestResponse"
@@ -56,7 +61,9 @@ SMOKE = {
         "state",
         "workflows",
     ),
-    "request, then response": ("steps_and_calls_at_once", "signals"),
+    "request, then response": ("steps_and_calls_at_once", "signals", "combinators"),
+    "always suspending": ("combinators", "cancellation"),
+    "version 6": ("combinators", "signals"),
 }
 
 
@@ -88,6 +95,7 @@ async def served(process: NodeProcess, mode: Mode) -> AsyncIterator[FrontDoor]:
         ingress="127.0.0.1:0",
         admin="127.0.0.1:0",
         inactivity_timeout_ms=mode.inactivity_timeout_ms,
+        is_protocol_v7=mode.is_protocol_v7,
     )
     async with Server(config) as server, front_door(server.ingress_url, server.admin_url) as door:
         await door.register(process.uri, use_http_11=mode.is_http_11)

@@ -22,7 +22,7 @@ from holdfast.server.app import Server
 from holdfast.server.config import ServerConfig
 from tests.compat.front_door import Cutting, FrontDoor, endpoint, front_door
 from tests.compat.primitive_app import app
-from tests.compat.primitive_check import CHECKS, REPEATABLE
+from tests.compat.primitive_check import CHECKS, OURS, REPEATABLE
 from tests.compat.serving import COUNT, TURNS, run_through_a_stop
 
 MODES: dict[str, dict[str, Any]] = {
@@ -66,6 +66,12 @@ async def running(
 async def test_primitives(name: str, mode: str) -> None:
     async with running(**MODES[mode]) as door:
         await CHECKS[name](door, uuid.uuid4().hex)
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_running_step_is_cancelled_though_its_request_has_ended(mode: str) -> None:
+    async with running(**MODES[mode]) as door:
+        await OURS["a_running_step_is_cancelled_at_once"](door, uuid.uuid4().hex)
 
 
 @pytest.mark.parametrize("name", ["parallel_branches", "cancellation", "randomness", "state"])

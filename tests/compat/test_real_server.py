@@ -110,6 +110,56 @@ async def test_version_5(name: str, server: RealServer, monkeypatch: pytest.Monk
     await checked(server, name, "HTTP/2")
 
 
+@pytest.fixture(scope="module")
+def newest_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]:
+    """One that speaks version 7, and closes each request as soon as its handler waits."""
+    settings = {
+        "RESTATE_EXPERIMENTAL_ENABLE_PROTOCOL_V7": "true",
+        "RESTATE_WORKER__INVOKER__INACTIVITY_TIMEOUT": "0s",
+    }
+    with started(tmp_path_factory.mktemp("restate"), **settings) as server:
+        yield server
+
+
+class Listening:
+    """Looks at what is asked for."""
+
+    def __init__(self, served: Any) -> None:
+        self._served = served
+        self.media_types: set[str] = set()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if "/invoke/" in scope["path"]:
+            self.media_types.add(dict(scope["headers"])[b"content-type"].decode())
+        await self._served(scope, receive, send)
+
+
+NEWEST = ("parallel_branches", "timers", "cancellation", "awakeables")
+
+
+@pytest.mark.parametrize(
+    ("name", "http_version"),
+    [
+        pytest.param(
+            name,
+            http_version,
+            marks=[] if name in NEWEST and http_version == "HTTP/2" else [pytest.mark.nightly],
+        )
+        for name in CHECKS
+        for http_version in SMOKE
+    ],
+)
+async def test_version_7(name: str, http_version: str, newest_server: RealServer) -> None:
+    heard: list[Listening] = []
+
+    def listen(served: Any) -> Listening:
+        heard.append(Listening(served))
+        return heard[-1]
+
+    await checked(newest_server, name, http_version, wrap=listen)
+    assert heard[0].media_types == {"application/vnd.restate.invocation.v7"}
+
+
 # -- crashes and restarts --------------------------------------------------------------------------
 
 

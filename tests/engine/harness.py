@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import count
 from typing import Any, TypeVar
 
+from holdfast.domain.approval import ApprovalStatus
 from holdfast.domain.ids import key_partition_key, print_invocation_id, service_partition_key, ulid
 from holdfast.domain.message import ChildId, Completion, Entry, FromHandler, Signal
 from holdfast.domain.retry import RetrySchedule
@@ -16,6 +17,8 @@ from holdfast.engine.decision import (
     ClearState,
     DeleteAnnex,
     DeleteJournal,
+    DeleteLane,
+    DeleteStreams,
     DeleteTimers,
 )
 from holdfast.engine.record import HandlerSent, Invoke, Record
@@ -25,11 +28,13 @@ from holdfast.engine.row import (
     JournalRow,
     Lookup,
     Status,
+    StreamRow,
     Table,
     note_of_completion,
     note_of_signal,
 )
 from holdfast.engine.view import Draft, Missing, Stamp, View
+from holdfast.storage.memory_detail import Details
 
 A = TypeVar("A", bound=Action)
 NOW_MS = 1_000_000
@@ -143,8 +148,9 @@ class Harness:
         match key:
             case (Lookup.HANDLER, service, handler):
                 return self.handlers.get((service, handler))
-            case (Lookup.HAS_NOTIFICATION, invocation_id, note):
-                return note in {_note(e) for e in self.journal(invocation_id)}
+            case (Lookup.NOTIFICATION, invocation_id, note):
+                notes = [_note(e) for e in self.journal(invocation_id)]
+                return notes.index(note) if note in notes else None
             case (Lookup.CHILDREN, invocation_id):
                 return tuple(
                     e.result.invocation_id
@@ -165,10 +171,25 @@ class Harness:
                         if k[:3] == (Table.STATE, service, object_key) and row.is_live(at_ms)
                     )
                 )
+            case (Lookup.APPROVALS, invocation_id, is_open):
+                return tuple(
+                    sorted(
+                        k[2]
+                        for k, row in self.rows.items()
+                        if k[:2] == (Table.APPROVAL, invocation_id)
+                        and (not is_open or row.status is ApprovalStatus.OPEN)
+                    )
+                )
             case (Lookup.ANNEX_SINKS, invocation_id):
                 slots = sorted(k for k in self.rows if k[:2] == (Table.ANNEX, invocation_id))
                 sinks = (self.rows[slot].sink for slot in slots)
                 return tuple(sink for sink in sinks if sink is not None)
+            case (Lookup.DETAILS | Lookup.CHAIN, *_):
+                details = Details(self.rows)
+                for known in self.rows:
+                    if known[0] is Table.DETAIL:
+                        details.put(known)
+                return details.answer(key)
         return self.rows.get(key)
 
     def _write(self, view: View) -> None:
@@ -180,6 +201,14 @@ class Harness:
                     self._drop(lambda k, s=service, o=key: k[:3] == (Table.STATE, s, o))
                 case DeleteAnnex(invocation_id):
                     self._drop(lambda k, i=invocation_id: k[:2] == (Table.ANNEX, i))
+                case DeleteStreams(invocation_id):
+                    self._drop(lambda k, i=invocation_id: k[:2] == (Table.STREAM, i))
+                case DeleteLane(invocation_id, stream, lane, first_id):
+                    self._drop(
+                        lambda k, s=(Table.STREAM, invocation_id, stream), n=lane, f=first_id: (
+                            k[:3] == s and k[3] >= f and self.rows[k].lane == n
+                        )
+                    )
                 case DeleteJournal(invocation_id):
                     self.journals.pop(invocation_id, None)
         for key, row in view.rows.items():
@@ -214,6 +243,11 @@ class Harness:
         return {
             k[3]: row.value for k, row in self.rows.items() if k[:3] == (Table.STATE, service, key)
         }
+
+    def stream(self, invocation_id: str, name: str = "default") -> dict[int, StreamRow]:
+        """Return the rows of a stream, by the id of their first chunk."""
+        found = sorted(k for k in self.rows if k[:3] == (Table.STREAM, invocation_id, name))
+        return {key[3]: self.rows[key] for key in found}
 
     def acted(self, kind: type[A]) -> list[A]:
         return [action for action in self.actions if isinstance(action, kind)]

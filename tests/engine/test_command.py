@@ -34,7 +34,13 @@ from holdfast.domain.message import (
 )
 from holdfast.domain.target import HandlerKind
 from holdfast.engine.decision import Forward, RegisterTimer, SendOutbox, StartAttempt
-from holdfast.engine.record import CompletionSent, Expired, Inbound, KillRequested
+from holdfast.engine.record import (
+    CompletionSent,
+    Expired,
+    HandlerSent,
+    Inbound,
+    KillRequested,
+)
 from holdfast.engine.row import Sink, Status, Table
 from tests.engine.harness import NOW_MS, Harness
 
@@ -311,3 +317,44 @@ def test_times_beyond_all_years_are_those_of_the_last_one() -> None:
     )
     assert [at_ms for at_ms, _, _ in engine.timers()] == [TIME_MS_MAX, TIME_MS_MAX]
     assert engine.rows[Table.STATE, "Box", "k", "n"].expires_at_ms == TIME_MS_MAX
+
+
+@pytest.mark.parametrize("key", [None, ""])
+def test_a_keyed_service_needs_a_key(key: str | None) -> None:
+    engine = Harness()
+    engine.serve("Box", "run", HandlerKind.EXCLUSIVE)
+    caller = engine.invoke("Caller", "go")
+    engine.sent(caller, call("Box", key))
+    failure = engine.row(caller).last_failure
+    assert failure is not None
+    assert (failure.code, failure.message) == (400, "Box needs a key [HF2019]")
+
+
+@pytest.mark.parametrize("key", [None, ""])
+def test_in_restates_protocol_no_key_is_the_empty_one(key: str | None) -> None:
+    engine = Harness()
+    engine.serve("Box", "run", HandlerKind.EXCLUSIVE)
+    caller = engine.invoke("Caller", "go")
+    attempt = engine.row(caller).attempt
+    engine.apply(HandlerSent(caller, 1, attempt, "dp_1", (call("Box", key),), protocol_version=6))
+    [_, sent, made] = [it.entry for it in engine.journals[caller]]
+    assert isinstance(sent, Call)
+    assert sent.object_key == ""
+    assert isinstance(made, Completion)
+    assert isinstance(made.result, ChildId)
+    callee = engine.row(made.result.invocation_id)
+    assert str(callee.target) == "Box//run"
+    lock = engine.rows[Table.LOCK, "Box", ""]
+    assert lock.holder == callee.id
+
+
+def test_a_plain_service_takes_no_key_in_restates_protocol_either() -> None:
+    engine = Harness()
+    engine.serve("Callee", "run")
+    caller = engine.invoke("Caller", "go")
+    attempt = engine.row(caller).attempt
+    commands = (call("Callee", "k"),)
+    engine.apply(HandlerSent(caller, 1, attempt, "dp_1", commands, protocol_version=6))
+    failure = engine.row(caller).last_failure
+    assert failure is not None
+    assert failure.message == "Callee takes no key, got 'k' [HF2020]"

@@ -89,6 +89,7 @@ def test_no_example_is_forgotten() -> None:
         "saga",
         "session_state",
         "signal",
+        "unknown_outcome",
         "weather_agent",
         "workflow",
     ]
@@ -189,6 +190,25 @@ def test_commands_of_saga(tmp_path: Path) -> None:
         with pytest.raises(AssertionError, match="nobody sells tickets to Atlantis"):
             curl(holdfast, bad)
         assert curl(holdfast, count) == 2
+
+
+def test_commands_of_unknown_outcome(tmp_path: Path) -> None:
+    buy, receipts = commands("unknown_outcome")
+    with served("unknown_outcome", tmp_path) as holdfast:
+        assert curl(holdfast, buy) == "25 paid"
+        assert curl(holdfast, receipts) == 1
+
+
+async def test_unknown_outcome_with_a_crash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shop = load("unknown_outcome")
+    async with hf.testing.environment(shop.app) as env:
+        env.crash_at("during:charge")
+        assert await env.client.call("Shop/buy", 25) == "25 paid"
+        assert await env.client.call("Shop/receipts") == 1
+        assert len(env.crashes) == 1
 
 
 def test_commands_of_race(tmp_path: Path) -> None:

@@ -107,3 +107,14 @@ def test_what_is_signed_of_a_path() -> None:
     assert signed_path("/a/b/invoke/S/h") == "/invoke/S/h"
     assert signed_path("/a/discover") == "/discover"
     assert signed_path("/health") == "/health"
+    assert signed_path("/invoke/S/discover") == "/invoke/S/discover"
+    assert signed_path("/a/invoke/S/discover") == "/invoke/S/discover"
+
+
+def test_a_handler_called_discover_has_a_signature_of_its_own(signer: Signer) -> None:
+    verifier = Verifier([signer.public_key])
+    path = "/mounted/invoke/Finder/discover"
+    verifier.check(signed(signer, "/invoke/Finder/discover"), path, NOW_S)
+    # What was signed to ask what is served must not run anything.
+    with pytest.raises(IdentityError, match="for /discover, and"):
+        verifier.check(signed(signer, "/discover"), path, NOW_S)

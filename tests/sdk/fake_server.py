@@ -27,6 +27,8 @@ from holdfast.domain.message import (
     CompleteAwakeable,
     CompletePromise,
     Completion,
+    Emit,
+    Emitted,
     End,
     Entry,
     Error,
@@ -143,6 +145,9 @@ class FakeServer:
         """Of other invocations, when it is asked for."""
         self.is_patient = False
         """Whether timers wait until they are fired by hand."""
+        self.emits: list[Emit] = []
+        self.is_behind = False
+        """Whether chunks are stored by hand."""
         self.is_retrying = True
         self.is_time_taken = False
         """Whether the waits between attempts take their time."""
@@ -216,6 +221,12 @@ class FakeServer:
             await asyncio.sleep(0)
             if self._running:
                 self._step()
+
+    def store_chunks(self, count: int) -> None:
+        """Tell the attempt, in a turn of its own, that chunks are stored."""
+        attempt = self.attempt
+        assert attempt is not None
+        asyncio.get_running_loop().call_soon(attempt.send, (Emitted(count),))
 
     def _step(self) -> None:
         """Let the world do one thing, or nothing."""
@@ -317,6 +328,11 @@ class FakeServer:
                 self._running = False
                 if message.behavior == 2:
                     self.outcome = Failure(message.code, message.message)
+            case Emit():
+                # Streams are no part of the journal.
+                self.emits.append(message)
+                if not self.is_behind and message.chunks:
+                    self.store_chunks(len(message.chunks))
             case End():
                 output = [e for e in self.journal if isinstance(e, Output)][-1]
                 self.outcome = output.result

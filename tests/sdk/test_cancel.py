@@ -284,3 +284,51 @@ async def test_an_attempt_that_fails_or_suspends_cancels_no_calls() -> None:
     server.answer_calls(value("done"))
     assert await server.run() == "done"
     assert not server.signals_sent
+
+
+@both_loops
+@pytest.mark.parametrize("is_caught", [False, True])
+async def test_a_call_is_not_given_up_because_another_task_makes_the_attempt_fail(
+    is_caught: bool,
+) -> None:
+    failures = [ValueError("only once")]
+
+    async def fail(ctx: hf.Context) -> None:
+        await ctx.sleep(1)
+        if is_caught:
+            raise ValueError("always")
+        if failures:
+            raise failures.pop()
+
+    async def clean_up(ctx: hf.Context) -> None:
+        try:
+            await ctx.sleep(50)
+        finally:
+            await ctx.sleep(5)  # All wait meanwhile, and the group does for this task.
+
+    async def handler(ctx: hf.Context) -> str:
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(fail(ctx))
+                group.create_task(clean_up(ctx))
+                called = group.create_task(ctx.call("Other/do", "done"))
+        except* ValueError:
+            if not is_caught:
+                raise
+        return called.result() if not called.cancelled() else "given up"
+
+    server = server_of(handler, answer=lambda call: None)
+    server.is_patient = True
+    while server.outcome is None:
+        await server.settle()
+        if server._timers:
+            server.fire_timer()
+        elif not is_caught:
+            server.answer_calls(value("done"))
+    if is_caught:
+        assert server.outcome == value("given up")
+        assert [s.index for s in server.signals_sent] == [1]
+    else:
+        assert server.outcome == value("done")
+        assert len(server.errors) == 1
+        assert not server.signals_sent

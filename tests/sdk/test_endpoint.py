@@ -36,7 +36,8 @@ async def step(ctx: hf.Context) -> str:
 
 def journal(handler: str) -> bytes:
     start = Start(ID, "Greeter", handler, "", 1, {}, True, 0, 0, 42)
-    return CODEC.encode_start(start) + CODEC.encode(Input(Value(b'"Ada"')))
+    content = b'"Ada"' if handler == "greet" else b""
+    return CODEC.encode_start(start) + CODEC.encode(Input(Value(content)))
 
 
 def messages(body: bytes) -> list[Any]:

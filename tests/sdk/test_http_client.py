@@ -258,3 +258,40 @@ async def test_a_wait_that_is_given_up_closes_its_connection() -> None:
         await gate.wait()
         other.close()
         assert client is not waiting
+
+
+@sync_and_async
+@both_loops
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"idempotency_key": "a\r\nx-evil: 1"},
+        {"idempotency_key": "☃"},
+        {"headers": {"content-length": "0"}},
+        {"headers": {"Transfer-Encoding": "chunked"}},
+        {"headers": {"a b": "c"}},
+        {"headers": {"a": "☃"}},
+        {"headers": {"": "c"}},
+    ],
+)
+async def test_what_would_not_arrive_as_one_header_is_refused(
+    options: dict[str, Any], is_sync: bool
+) -> None:
+    server = Server([(200, {}, b"[]")])
+    async with server as url:
+        client = Both(url, is_sync)
+        with pytest.raises(hf.UsageError, match="HF0507"):
+            await client.call(add, {"a": 1}, key="k", **options)
+        with pytest.raises(hf.UsageError, match="HF0507"):
+            await Both(url, is_sync, token="a\r\nb").call(add, {"a": 1}, key="k")
+        await client.close()
+    assert not server.requests
+
+
+@pytest.mark.parametrize(
+    "url", ["http://a:99999", "http://a:x", "http://[::1", "ftp://a", "http://", "http://a/b c"]
+)
+def test_what_is_no_address(url: str) -> None:
+    for make in (hf.Client, hf.SyncClient):
+        with pytest.raises(hf.UsageError, match="no address"):
+            make(url)

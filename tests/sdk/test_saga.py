@@ -272,3 +272,120 @@ async def enter_twice() -> None:
     saga = hf.saga()
     async with saga, saga:
         pass
+
+
+# -- cancelled because of others -------------------------------------------------------------------
+
+
+async def for_long(ctx: hf.Context) -> None:
+    async with hf.saga() as saga:
+        saga.compensate(undo_a, "flight")
+        await ctx.run("flight", double, 1)
+        await ctx.sleep(50)
+
+
+async def nested(ctx: hf.Context) -> None:
+    async with asyncio.TaskGroup() as inner:
+        inner.create_task(for_long(ctx))
+
+
+async def waited_for(ctx: hf.Context) -> None:
+    await asyncio.wait_for(for_long(ctx), 1000)
+
+
+async def gathered(ctx: hf.Context) -> None:
+    await asyncio.gather(for_long(ctx), ctx.sleep(60))
+
+
+async def in_a_group(ctx: hf.Context, end: Fn, saga: Fn) -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(saga(ctx))
+        group.create_task(end(ctx))
+
+
+async def in_the_body_of_a_group(ctx: hf.Context, end: Fn, saga: Fn) -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(end(ctx))
+        await saga(ctx)
+
+
+async def behind_the_body_of_a_group(ctx: hf.Context, end: Fn, saga: Fn) -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(saga(ctx))
+        await end(ctx)
+
+
+async def in_a_race(ctx: hf.Context, end: Fn, saga: Fn) -> None:
+    await hf.race(saga(ctx), end(ctx))
+
+
+async def in_a_race_in_a_group(ctx: hf.Context, end: Fn, saga: Fn) -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(hf.race(saga(ctx), ctx.awakeable()))
+        group.create_task(end(ctx))
+
+
+TOGETHER = [
+    in_a_group,
+    in_the_body_of_a_group,
+    behind_the_body_of_a_group,
+    in_a_race,
+    in_a_race_in_a_group,
+]
+
+
+@both_loops
+@pytest.mark.parametrize("saga", [for_long, nested, waited_for, gathered])
+@pytest.mark.parametrize("together", TOGETHER)
+async def test_it_is_not_undone_because_another_task_makes_the_attempt_fail(
+    together: Any, saga: Fn
+) -> None:
+    failures = [ValueError("a bug")]
+
+    async def end(ctx: hf.Context) -> None:
+        await ctx.sleep(5)
+        if failures:
+            raise failures.pop()
+        await ctx.sleep(100)
+
+    async def handler(ctx: hf.Context) -> str:
+        await together(ctx, end, saga)
+        return "booked"
+
+    server = server_of(handler)
+    assert await server.run() == "booked"
+    assert len(server.errors) == 1
+    assert runs(server) == ["flight"]
+
+
+@both_loops
+@pytest.mark.parametrize("saga", [for_long, nested, waited_for, gathered])
+@pytest.mark.parametrize("together", TOGETHER)
+async def test_it_is_undone_because_another_task_ends_for_good(together: Any, saga: Fn) -> None:
+    async def end(ctx: hf.Context) -> None:
+        await ctx.sleep(5)
+        await refuse(ctx)
+
+    async def handler(ctx: hf.Context) -> None:
+        await together(ctx, end, saga)
+
+    server = server_of(handler)
+    assert await server.finish() == Failure(418, "no car")
+    assert runs(server) == ["flight", "undo undo_a"]
+    crashing = server_of(handler, crash=lambda n: True)
+    assert await crashing.finish() == Failure(418, "no car")
+    assert runs(crashing) == runs(server)
+
+
+@both_loops
+async def test_a_timeout_that_no_journal_has_undoes_nothing() -> None:
+    failures = [TimeoutError("the socket")]
+
+    async def end(ctx: hf.Context) -> None:
+        if failures:
+            raise failures.pop()
+
+    server = server_of(trip(end))
+    assert await server.run() == "booked"
+    assert len(server.errors) == 1
+    assert runs(server) == ["flight", "hotel"]

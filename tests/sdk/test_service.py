@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import holdfast as hf
+from holdfast.domain.message import Input, Value
 from holdfast.domain.retry import OnMaxAttempts
 from holdfast.domain.target import HandlerKind, ServiceKind
 from holdfast.sdk.handler import resolve_target
@@ -272,3 +273,23 @@ def test_retry_policy_in_the_units_of_the_engine() -> None:
     schedule = policy.to_schedule()
     assert [schedule.delay_ms(n) for n in (1, 2, 3, 4)] == [250, 750, 2000, 2000]
     assert schedule.on_max_attempts is OnMaxAttempts.PAUSE
+
+
+@pytest.mark.parametrize("content", [b"", b"null", b" null "])
+async def test_a_handler_without_a_parameter_takes_nothing(content: bytes) -> None:
+    assert await nothing_taken.invoke(None, Input(Value(content))) == b"1"  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("content", [b'{"amount": 5}', b"0", b"[]", b'""', b"no JSON"])
+async def test_a_handler_without_a_parameter_refuses_a_body(content: bytes) -> None:
+    with pytest.raises(hf.TerminalError, match="HF0508") as caught:
+        await nothing_taken.invoke(None, Input(Value(content)))  # type: ignore[arg-type]
+    assert caught.value.code == 400
+
+
+taker = hf.Service("Taker")
+
+
+@taker.handler
+async def nothing_taken(ctx: hf.Context) -> int:
+    return 1

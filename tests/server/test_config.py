@@ -6,7 +6,7 @@ from holdfast.domain.errors import UsageError
 from holdfast.domain.retry import OnMaxAttempts, RetrySchedule
 from holdfast.server.config import ENVIRONMENT, ServerConfig, Tuning, read_tuning
 
-DEFAULT = Tuning(None, False, RetrySchedule(), 1_000)
+DEFAULT = Tuning(None, False, True, RetrySchedule(), 1_000)
 
 
 def test_an_empty_environment_leaves_the_defaults() -> None:
@@ -18,6 +18,7 @@ def test_an_empty_environment_leaves_the_defaults() -> None:
 SAID = {
     "HOLDFAST_INACTIVITY_TIMEOUT": "0s",
     "HOLDFAST_LAZY_STATE": "true",
+    "HOLDFAST_PROTOCOL_V7": "false",
     "HOLDFAST_RETRY_INITIAL_INTERVAL": "PT0.1S",
     "HOLDFAST_RETRY_FACTOR": "1.5",
     "HOLDFAST_RETRY_MAX_INTERVAL": "10s",
@@ -25,7 +26,7 @@ SAID = {
     "HOLDFAST_RETRY_ON_MAX_ATTEMPTS": "kill",
     "HOLDFAST_CLEANUP_INTERVAL": "1m",
 }
-READ = Tuning(0, True, RetrySchedule(100, 1.5, 10_000, 3, OnMaxAttempts.KILL), 60_000)
+READ = Tuning(0, True, False, RetrySchedule(100, 1.5, 10_000, 3, OnMaxAttempts.KILL), 60_000)
 
 
 def test_each_variable_has_two_names() -> None:
@@ -46,6 +47,7 @@ def test_attempts_without_limit() -> None:
     [
         ("HOLDFAST_INACTIVITY_TIMEOUT", "soon"),
         ("HOLDFAST_LAZY_STATE", "maybe"),
+        ("HOLDFAST_PROTOCOL_V7", "8"),
         ("HOLDFAST_RETRY_FACTOR", "0.5"),
         ("HOLDFAST_RETRY_FACTOR", "nan"),
         ("HOLDFAST_RETRY_FACTOR", "much"),

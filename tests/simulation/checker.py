@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
-from typing import Any, NoReturn, Protocol, cast
+from typing import NoReturn, Protocol, cast
 
 from holdfast.domain.message import (
     SIGNAL_CANCEL,
@@ -20,6 +20,7 @@ from holdfast.domain.message import (
     ClearState,
     CompletePromise,
     Completion,
+    Emitted,
     Entry,
     FromHandler,
     GetInvocationOutput,
@@ -43,6 +44,7 @@ from holdfast.engine.decision import (
     DeleteJournal,
     EndAttempt,
     Forward,
+    Publish,
     RegisterTimer,
     Respond,
     SendOutbox,
@@ -62,7 +64,11 @@ from holdfast.storage.memory import MemoryStore
 
 from .brief import LimitRules
 from .flow import FlowRules, is_of_main
+from .life import Delivery, Life
+from .prompt import PromptRules
 from .shelf import SERVICE, ShelfRules
+from .teller import TellerRules
+from .wait import WaitRules
 
 KeyName = tuple[str, str]
 _ACTIVE = (Status.RUNNING, Status.SUSPENDED, Status.BACKING_OFF, Status.PAUSED)
@@ -85,41 +91,6 @@ class Time(Protocol):
     def server_ms(self) -> int:
         """The latest time that the server whose doing is checked has seen."""
         ...
-
-
-class Life:
-    """What is durable of one invocation."""
-
-    def __init__(self, invocation_id: str) -> None:
-        self.id = invocation_id
-        self.row: InvocationRow | None = None
-        self.entries: list[Entry] = []
-        self.commands: dict[int, Entry] = {}
-        """By completion id, and by completion id of the child's id."""
-        self.completed: set[int] = set()
-        self.signals: dict[int, Any] = {}
-        self.keys: set[str] = set()
-        """Journal keys of commands."""
-        self.steps: dict[str, int] = {}
-        """Completion id by name."""
-        self.base: dict[int, int] = {}
-        """By attempt: how much of the journal was durable before it was decided to start it."""
-        self.arrival: tuple[int, int] | None = None
-        self.outcome: Outcome | None = None
-        self.is_removed = False
-        self.is_cancelled = False
-        self.is_journal_purged = False
-
-
-class Delivery:
-    """What one attempt has been given. One per stream."""
-
-    def __init__(self, invocation_id: str, attempt: int, life_number: int) -> None:
-        self.invocation_id, self.attempt = invocation_id, attempt
-        self.whose = (invocation_id, life_number)
-        self.life: Life | None = None
-        self.position = 0
-        self.completions: set[int] = set()
 
 
 class Oracle:
@@ -148,6 +119,9 @@ class Oracle:
         self.may_purge_journal: set[str] = set()
         self.flow = FlowRules(self)
         self.limits, self.shelf = LimitRules(self.fail), ShelfRules(self)
+        self.waits = WaitRules(self)
+        self.prompts = PromptRules(self.fail, store.partition_count)
+        self.teller = TellerRules(self, store)
         self._sent: dict[int, tuple[object, HandlerSent]] = {}
         self._begun: list[tuple[KeyName, Life]] = []
         """Whose first attempt began in the batch that is being checked."""
@@ -170,11 +144,13 @@ class Oracle:
 
     def on_sent(self, record: HandlerSent) -> None:
         """A handler's messages were proposed: remember who said what."""
+        self.teller.on_sent(record)
         for message in record.messages:
             said: FromHandler | Outcome = message
             if isinstance(message, ProposeRunCompletion):
                 said = message.result
             self._sent[id(said)] = (said, record)
+        self.waits.on_sent(record)
 
     def on_commit(self, batch: Batch) -> None:
         """A batch is about to be written."""
@@ -206,6 +182,7 @@ class Oracle:
         self.flow.on_commit(batch, self._time.server_ms())
         self.limits.on_commit(batch, self._time.server_ms())
         self.shelf.on_commit(batch, self._time.server_ms())
+        self.prompts.on_commit(batch)
         for place, journal_row in enumerate(batch.journal):
             self._on_entry(batch, journal_row, place, before.get(journal_row.invocation_id))
         self._begun.clear()
@@ -220,6 +197,7 @@ class Oracle:
             elif key[0] is Table.OUTBOX and isinstance(row, OutboxRow):
                 self.outbox.add((batch.partition, cast("int", key[1])))
         self._check_keys()
+        self.waits.on_commit(batch)
 
     def _on_removed(self, invocation_id: str) -> None:
         life = self.lives.pop(invocation_id, None)
@@ -486,6 +464,10 @@ class Oracle:
                         self.fail("DURABLE", f"{row.id}: a start that may not be early {_LEAVING}")
                 elif life is None or life.row is None or life.row.attempt < row.attempt:
                     self.fail("DURABLE", f"{row.id}: the start of {row.attempt} {_LEAVING}")
+            case Publish():
+                self.teller.on_publish(partition, action)
+            case Forward(inv, attempt, Emitted() as emitted):
+                self.teller.on_stored(partition, inv, attempt, emitted)
             case Forward(inv, _, notification):
                 life = self.lives.get(inv)
                 if life is None or not any(e == notification for e in reversed(life.entries)):

@@ -7,10 +7,19 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from holdfast.domain.message import Entry, FromHandler, Notification, Start
+from holdfast.domain.message import (
+    SIGNAL_CANCEL,
+    Emitted,
+    Entry,
+    FromHandler,
+    Signal,
+    Start,
+    ToHandler,
+)
 from holdfast.transport.base import AttemptStream, HandlerStream, Refusal
 
 from .loop import Process
+from .wait import Combining
 
 if TYPE_CHECKING:
     from .world import Server, Worker, World
@@ -111,17 +120,31 @@ class Joint:
         self._handler: HandlerStream | None = None
         self._is_cut = False
         self._is_over_for_server = False
+        # Drawn apart, as in `is_refused`: whether the end of the input is that of an HTTP request,
+        # behind which nothing can be delivered.
+        draw = Random(f"deaf/{world.seed}/{start.invocation_id}/{start.attempt}")
+        self._is_deaf_when_closed = draw.random() < 0.5
+        self._is_input_closed = False
         self.to_server = Pipe(world, link.server.process, self._random)
         self.to_handler = Pipe(world, link.worker.process, self._random)
+        # Drawn apart, so that the faults of an attempt stay what they are.
+        self._combining = Combining(Random(f"wait/{world.seed}/{start.invocation_id}"))
 
     # Called by the server.
 
-    def send(self, notifications: Sequence[Notification]) -> None:
+    def send(self, notifications: Sequence[ToHandler]) -> None:
         self._world.checked = self._link.server
-        self._world.oracle.on_delivery(self.delivery, notifications)
+        if self._is_input_closed and self._is_deaf_when_closed:
+            if any(isinstance(n, Signal) and n.index == SIGNAL_CANCEL for n in notifications):
+                self._world.count("cancels unheard")
+                self._push(self.to_server, self._unheard)
+            return
+        recorded = [n for n in notifications if not isinstance(n, Emitted)]
+        self._world.oracle.on_delivery(self.delivery, recorded)
         self._push(self.to_handler, self._send, tuple(notifications))
 
     def close_input(self) -> None:
+        self._is_input_closed = True
         self._push(self.to_handler, self._close_input)
 
     def abort(self) -> None:
@@ -132,7 +155,11 @@ class Joint:
     # Called by the handler.
 
     def on_messages(self, messages: Sequence[FromHandler]) -> None:
-        self._push(self.to_server, self._to_server, tuple(messages))
+        self._combining.look(messages)
+        combined = self._combining.combined(messages)
+        if combined != tuple(messages):
+            self._world.count("trees")
+        self._push(self.to_server, self._to_server, combined)
 
     def on_closed(self, reason: str | None) -> None:
         self._link.worker.open_joints.discard(self)
@@ -143,6 +170,7 @@ class Joint:
     def begin(self, start: Start, entries: tuple[Entry, ...]) -> None:
         if self._is_cut:
             return
+        self._combining.look(entries)
         handler = self._link.worker.app.open(start, entries, self)
         if hasattr(handler, "_tasks"):
             handler._tasks = OrderedSet()
@@ -195,10 +223,14 @@ class Joint:
             return
         pipe.push(call, *args)
 
+    def _unheard(self) -> None:
+        if not self._is_over_for_server:
+            self._stream.on_unheard()
+
     def _forget(self) -> None:
         self._link.joints.discard(self)
 
-    def _send(self, notifications: tuple[Notification, ...]) -> None:
+    def _send(self, notifications: tuple[ToHandler, ...]) -> None:
         if self._handler is not None:
             self._handler.send(notifications)
 

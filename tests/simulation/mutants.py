@@ -418,13 +418,13 @@ def purge_of_the_living() -> list[Patch]:
 @mutant
 def signal_between_attempts_overlooked() -> list[Patch]:
     """A named signal that comes while an attempt suspends wakes nobody."""
-    original = on_handler_sent._on_suspension
+    original = on_handler_sent.on_suspension
 
     def deaf(draft: Draft, row: InvocationRow, message: Any) -> None:
         row.named_signal_index = -1
         original(draft, row, message)
 
-    return [(on_handler_sent, "_on_suspension", deaf)]
+    return [(on_handler_sent, "on_suspension", deaf)]
 
 
 @mutant

@@ -9,7 +9,7 @@ from holdfast.domain.message import SIGNAL_CANCEL, Signal, Void
 from holdfast.engine.decision import Reply
 from holdfast.engine.row import Status
 
-from .checker import Life
+from .life import Life
 from .workload import Clients
 
 _ACTIVE_SHARE = 0.35

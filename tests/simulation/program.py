@@ -15,6 +15,7 @@ import holdfast as hf
 from holdfast.domain.ids import parse_awakeable_id
 
 from . import ending
+from .prompt import describe
 
 if TYPE_CHECKING:
     from .world import Worker, World
@@ -47,7 +48,13 @@ class Bench:
         """Called with the id of an invocation, the name of a signal, and the values to send."""
         self.runs: Counter[tuple[str, str]] = Counter()
         """Bodies of steps that began, by invocation and step."""
+        self.begun_once: Counter[Any] = Counter()
+        """Bodies that must not run twice, by invocation, its life, and step; see `once`."""
+        self.failed_once: Counter[Any] = Counter()
+        """Of those, which have failed."""
         self.ledger: list[tuple[float, str, str, str]] = []
+        self.said: dict[str, list[str]] = {}
+        """What steps have said to models, by invocation."""
         self.random = Random(f"{world.seed}/steps")
 
 
@@ -68,10 +75,13 @@ def bench() -> Bench:
 def make_app(worker: Worker) -> hf.App:
     """Return an app of its own, as a new process has."""
     from .brief import brief
+    from .desk import desk
     from .flow import flow
     from .shelf import shelf
+    from .teller import teller
 
-    return hf.App(agent, box, brief, counter, flow, shelf, clock=worker.clock.now_ms)
+    services = (agent, box, brief, counter, desk, flow, shelf, teller)
+    return hf.App(*services, clock=worker.clock.now_ms)
 
 
 # -- bodies of steps -------------------------------------------------------------------------------
@@ -92,6 +102,7 @@ class Body:
         desk = bench()
         desk.world.oracle.on_step(self.delivery, self.name)
         desk.runs[self.inv, self.name] += 1
+        describe(desk.said.setdefault(self.inv, []), self.name)
         self.note("begins")
         return desk.runs[self.inv, self.name]
 
@@ -167,6 +178,10 @@ async def _perform(ctx: hf.Context, kind: str, name: str, args: list[Any]) -> Se
             return await ctx.run(name, Body(ctx, name).fail, args[0], args[1], retry=own)
         case "refuse":
             return await ctx.run(name, Body(ctx, name).refuse)
+        case "once":
+            from .once import once
+
+            return await once(ctx, name, args[0], args[1])
         case "sleep":
             await ctx.sleep(args[0])
             return None
@@ -309,19 +324,36 @@ class Author:
     def _latency_s(self) -> float:
         return self.random.choice((0.0, 0.0, 0.01, 0.1, self.random.random()))
 
+    def _wait(self) -> Op:
+        random = self.random
+        kind = random.choice(("sleep", "sleep", "awakeable", "call"))
+        name = self._name(kind)
+        seconds = round(random.random() * 2, 3)
+        match kind:
+            case "sleep":
+                return [kind, name, seconds]
+            case "awakeable":
+                return [kind, name, [seconds, name, random.random() < 0.3], 0.0]
+            case _:
+                target = random.choice(("Agent/run", "Agent/refuse"))
+                return [kind, name, target, None, [["sleep", self._name("sleep"), seconds]]]
+
     def _op(self, depth: int, is_keyed: bool) -> Op:
         random = self.random
         kinds = ["step"] * 5 + ["flaky", "refuse", "sleep", "sleep", "pause", "count", "awakeable"]
-        kinds += ["patched", "signals"]
+        kinds += ["patched", "signals", "signals"]
         if is_keyed:
             kinds += ["get", "set"]
         if depth:
             kinds += ["call", "call", "send", "gather", "gather", "group", "timeout", "first"]
-            kinds += ["race", "saga"]
+            kinds += ["race", "saga", "fan", "fan"]
         kind = random.choice(kinds)
         name = self._name(kind)
         match kind:
             case "step":
+                # By their number, so that the rest of a program stays what it is.
+                if self._count % 5 == 0:
+                    return ["once", name, self._latency_s(), self._count % 2]
                 return [kind, name, self._latency_s()]
             case "flaky":
                 times = random.choice((1, 1, 2, 3))
@@ -355,6 +387,9 @@ class Author:
             case "saga":
                 ops = [self._op(depth - 1, is_keyed) for _ in range(random.randint(1, 2))]
                 return [kind, name, ops, random.random() < 0.5]
+            case "fan":
+                # Waits side by side and nothing else: what an attempt suspends on together.
+                return ["gather", name, [self._wait() for _ in range(random.randint(2, 4))]]
             case "gather" | "group" | "first" | "race":
                 ops = [self._op(depth - 1, is_keyed) for _ in range(random.randint(2, 3))]
                 return [kind, name, ops]

@@ -18,9 +18,11 @@ from holdfast.engine.row import Status, promises_of_slot
 
 from . import program
 from .checker import Violation
+from .desk import check_approvals
 from .faults import Faults, draw
 from .loop import Deadlock, SimLoop, process, run
 from .operation import Person
+from .prompt import PROMPT_TABLES
 from .store import tables
 from .workload import Clients
 from .world import World
@@ -204,6 +206,12 @@ class Simulation:
         world, oracle = self.world, self.world.oracle
         left = {name: rows for name, rows in tables(world.store).items() if name not in _LEFT}
         left.pop("INVOCATION", None)
+        left.pop("STREAM", None)
+        left.pop("APPROVAL", None)
+        check_approvals(world.store, oracle.fail)
+        for table in PROMPT_TABLES:
+            left.pop(table.name, None)
+        oracle.prompts.check_rest(world.store)
         left.pop("PROMISE", None)
         # Those of promises without a main invocation.
         timers = [t for t in left.pop("TIMER", ()) if promises_of_slot(t[3]) is None]

@@ -9,8 +9,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from holdfast.domain.errors import StorageUnavailable
 from holdfast.engine.decision import Batch
 from holdfast.engine.record import OutboxRow
-from holdfast.engine.row import InvocationRow, JournalRow, Key, Status
-from holdfast.storage.base import InvocationFilter, Loaded, StoredDeployment, StoredState, Timer
+from holdfast.engine.row import InvocationRow, JournalRow, Key, Status, StreamRow
+from holdfast.storage.base import (
+    ApprovalFilter,
+    ApprovalPlace,
+    InvocationFilter,
+    Loaded,
+    StoredApproval,
+    StoredDeployment,
+    StoredState,
+    Timer,
+)
 from holdfast.storage.memory import MemoryStore
 
 from .faults import CrashPoint
@@ -102,6 +111,14 @@ class Session:
         await self._read()
         return await self._store.journal(partition, invocation_id)
 
+    async def stream(
+        self, partition: int, invocation_id: str, name: str, after: int, size_bytes_max: int
+    ) -> list[tuple[int, StreamRow]]:
+        # Small pages, and an answer that is older than what happens until it is there.
+        found = await self._store.stream(partition, invocation_id, name, after, 30)
+        await self._read()
+        return found
+
     async def state(
         self, partition: int, service: str, key: str, at_ms: int, size_bytes_max: int | None = None
     ) -> StoredState:
@@ -144,6 +161,12 @@ class Session:
         await self._read()
         return await self._store.invocations(query, before, limit)
 
+    async def approvals(
+        self, query: ApprovalFilter, before: ApprovalPlace | None, limit: int
+    ) -> list[StoredApproval]:
+        await self._read()
+        return await self._store.approvals(query, before, limit)
+
     async def put_deployment(self, deployment: StoredDeployment) -> None:
         await self._pass(self._world.faults.commit_latency_s)
         await self._store.put_deployment(deployment)
@@ -151,6 +174,10 @@ class Session:
     async def deployments(self) -> Sequence[StoredDeployment]:
         await self._read()
         return await self._store.deployments()
+
+    async def keep_secret(self, name: str, secret: bytes) -> bytes:
+        await self._pass(self._world.faults.commit_latency_s)
+        return await self._store.keep_secret(name, secret)
 
     def is_durable(self) -> bool:
         return True

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from . import once_mutants as once_mutants
+from . import prompt_mutants as prompt_mutants
+from . import recall_mutants as recall_mutants
+from . import teller_mutants as teller_mutants  # these add their own to the list
+from . import wait_mutants as wait_mutants
 from .checker import Violation
 from .mutants import MUTANTS, planted
 from .run import simulate

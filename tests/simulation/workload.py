@@ -19,9 +19,11 @@ from holdfast.server.handle import Accepted, Finished, Request
 
 from . import shelf
 from .brief import request_of
+from .desk import Desks
 from .flow import FlowClients
 from .program import Author
 from .shelf import Editors
+from .teller import Tellers
 from .world import ConnectionLost, SimHost, World
 
 T = TypeVar("T")
@@ -54,6 +56,8 @@ class Clients:
             self.spawn(self._client(number, random.random() * self._span_s))
         FlowClients(self, self._span_s).begin()
         Editors(self, self._span_s).begin()
+        Tellers(self, self._span_s).begin()
+        Desks(self, self._span_s).begin()
 
     def spawn(self, coro: Any) -> None:
         task = self.world.loop.create_task(coro)

@@ -21,6 +21,7 @@ from holdfast.domain.message import (
 from holdfast.domain.target import HandlerKind, ServiceKind, Target
 from holdfast.engine.decision import Batch, Range, Row
 from holdfast.engine.row import InvocationRow, JournalRow, Key, Status, Table
+from holdfast.storage.base import Loaded, Store
 
 
 def invocation_id(number: int) -> str:
@@ -72,3 +73,13 @@ def batch(
 ) -> Batch:
     keyed: dict[Key, Row | None] = {(Table.INVOCATION, row.id): row for row in rows}
     return Batch(partition, epoch, list(ranges), keyed | (put or {}), list(journal))
+
+
+async def load(store: Store, key: Key, partition: int = 0) -> Loaded:
+    return (await store.load(partition, [key]))[key]
+
+
+async def values(store: Store, partition: int, service: str, key: str) -> dict[str, bytes]:
+    state = await store.state(partition, service, key, 0)
+    assert state.is_complete
+    return {name: row.value for name, row in state.entries.items()}

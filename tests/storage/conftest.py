@@ -29,3 +29,9 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     await made.open()
     yield made
     await made.close()
+
+
+@pytest.fixture
+async def epoch(store: Store) -> int:
+    """The epoch of partition 0."""
+    return await store.acquire(0, "me", 1)

@@ -162,9 +162,7 @@ async def everything(store: Store) -> list[Any]:
             keys += [(Table.INVOCATION, identity), (Lookup.CHILDREN, identity)]
             keys += [(Lookup.ENTRY, identity, n) for n in range(5)]
             keys += [
-                (Lookup.HAS_NOTIFICATION, identity, f"{kind}{n}")
-                for kind in "csn"
-                for n in range(4)
+                (Lookup.NOTIFICATION, identity, f"{kind}{n}") for kind in "csn" for n in range(4)
             ]
         for service in "ab":
             for key in "kl":

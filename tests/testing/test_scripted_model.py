@@ -276,7 +276,7 @@ async def test_clear_errors(model: ScriptedModel, client: openai.AsyncOpenAI) ->
     with pytest.raises(openai.BadRequestError, match="no such city"):
         await client.responses.create(model="broken", input="x")
     with pytest.raises(openai.NotFoundError, match="no such route"):
-        await client.embeddings.create(model="known", input="x")
+        await client.moderations.create(input="x")
     assert sorted([found.id async for found in client.models.list()]) == ["broken", "known"]
 
 

@@ -97,6 +97,23 @@ async def test_frames_of_one_turn_travel_in_one_message() -> None:
         assert [frame.stream for frame in frames if isinstance(frame, wire.Open)] == [*range(1, 21)]
 
 
+async def test_fragments_and_pings_among_whole_messages_keep_the_order() -> None:
+    registry = FakeRegistry()
+    async with Listener(registry) as listener, welcomed(registry, listener) as (socket, port):
+        stream = FakeServerStream()
+        port.open(start_of(), ENTRIES, stream)
+        await read(socket)
+        for number in range(1, 10):
+            messages = wire.encode_messages([run_command(number)])
+            data = wire.encode([wire.Messages(1, messages)])
+            # As a proxy may send it.
+            await socket.send([data[:7], data[7:]] if number in (4, 5, 8) else data)
+            if number in (2, 6):
+                await asyncio.wait_for(await socket.ping(), PATIENCE_S)
+        await stream.until(lambda: len(stream.messages) == 9)
+        assert stream.messages == [run_command(number) for number in range(1, 10)]
+
+
 async def test_a_malformed_payload_fails_its_own_attempt_only() -> None:
     registry = FakeRegistry()
     async with Listener(registry) as listener, welcomed(registry, listener) as (socket, port):

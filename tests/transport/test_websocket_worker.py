@@ -84,6 +84,29 @@ async def test_messages_of_one_turn_travel_together() -> None:
     assert kinds == ["Messages", "Closed"] * 3
 
 
+async def test_fragments_and_pings_among_whole_messages_keep_the_order() -> None:
+    done = asyncio.Event()
+
+    async def talk(socket: ServerConnection) -> None:
+        await socket.recv()
+        await socket.send(wire.encode([wire.Welcome(1, "dp")]))
+        await socket.send(wire.encode([wire.Open(1, start_of(), ENTRIES)]))
+        for number in range(1, 10):
+            data = wire.encode([wire.Notify(1, (completion(number),))])
+            # As a proxy may send it.
+            await socket.send([data[:7], data[7:]] if number in (4, 5, 8) else data)
+            if number in (2, 6):
+                await asyncio.wait_for(await socket.ping(), PATIENCE_S)
+        await done.wait()
+
+    handlers = FakePort()
+    async with scripted_server(talk) as url, RunningWorker(handlers, url):
+        attempt = await handlers.attempt()
+        await attempt.until(lambda: len(attempt.received) == 9)
+        done.set()
+    assert attempt.received == [completion(number) for number in range(1, 10)]
+
+
 async def test_it_comes_back_after_the_server_was_away(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger=LOGGER)
     registry, handlers = FakeRegistry(), FakePort()

@@ -13,7 +13,7 @@ from typing import Any, assert_type
 from uuid import UUID
 
 import holdfast as hf
-from holdfast.client import Sent
+from holdfast.client import Chunk, InvocationStream, Replaced, Sent
 
 
 @dataclass
@@ -64,6 +64,14 @@ def compute(number: int) -> str:
     return str(number)
 
 
+def find_out(key: str, number: int) -> hf.Happened[str] | hf.NotHappened:
+    return hf.Happened(key) if number else hf.NotHappened()
+
+
+async def find_out_soon(key: str, number: int) -> hf.Happened[str]:
+    return hf.Happened(key)
+
+
 def soon(city: str) -> Awaitable[int]:
     return asyncio.sleep(0, 1)
 
@@ -73,6 +81,11 @@ async def steps(ctx: hf.Context) -> None:
     assert_type(await ctx.run("fetch", fetch, "Bern", days=2), list[float])
     assert_type(await ctx.run("compute", compute, 3, retry=hf.RetryPolicy()), str)
     assert_type(await ctx.run("lambda", lambda: fetch("Bern")), list[float])
+    assert_type(await ctx.run("once", compute, 3, on_unknown="fail"), str)
+    assert_type(await ctx.run("asked", compute, 3, on_unknown="ask"), str)
+    assert_type(await ctx.run("found", compute, 3, on_unknown=find_out), str)
+    assert_type(await ctx.run("found", compute, 3, on_unknown=find_out_soon), str)
+    ctx.run("typo", compute, 3, on_unknown="verify")  # type: ignore[call-overload]
     assert_type(await ctx.sleep(3), None)
     assert_type(await ctx.sleep(timedelta(days=1)), None)
     ctx.run("called", fetch("Bern"))  # type: ignore[call-overload]
@@ -140,6 +153,13 @@ async def clients(client: hf.Client, sync: hf.SyncClient) -> None:
     assert_type(sync.call("S/ping", type=str), str)
     assert_type(sync.send(say, "hi", key="k"), Sent)
     assert_type(await client.call(ping, retry=hf.RetryPolicy()), str)
+    stream = client.stream(ask, Prompt("hi"))
+    assert_type(stream, InvocationStream[Answer])
+    assert_type(await stream.result(), Answer)
+    async for event in stream:
+        assert_type(event, Chunk | Replaced)
+    client.stream(ask, 3)  # type: ignore[misc]
+    assert_type(client.read_stream("inv_1"), InvocationStream[Any])
     assert_type(sync.send(ping, at=datetime.now().astimezone(), retry=hf.RetryPolicy()), Sent)
     await client.call(say, 3, key="k")  # type: ignore[misc]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 
-from holdfast.admin.body import read_body
 from holdfast.admin.endpoint import Endpoints
 from holdfast.admin.guard import Guard
 from holdfast.admin.http import Request, error_response, parse_query, respond
@@ -22,6 +21,7 @@ from holdfast.web.asgi import (
     StreamedResponse,
     run_lifespan,
 )
+from holdfast.web.body import read_body
 from holdfast.web.guard import LOOPBACK_HOSTS
 from holdfast.web.mount import mounted
 from holdfast.web.problem import Refusal, shown, unexpected_error

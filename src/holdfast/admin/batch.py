@@ -9,7 +9,7 @@ from itertools import takewhile
 
 import msgspec
 
-from holdfast.admin.http import Request, json_response
+from holdfast.admin.http import Request, decode_body, json_response
 from holdfast.admin.invocation_view import STATUS_NAMES
 from holdfast.admin.operation import (
     PAUSE,
@@ -128,10 +128,7 @@ class BatchEndpoints:
     async def id_batch(self, request: Request) -> Response:
         """Do something to named invocations, in the form of Restate's web UI."""
         verb = _verb_of(request.params[0])
-        try:
-            body = _decode_id_batch(request.body)
-        except msgspec.MsgspecError as error:
-            raise _bad_body(str(error)) from error
+        body = decode_body(request.body, _decode_id_batch, _bad_body)
         ids = _checked_ids(body.invocation_ids)
         items = await asyncio.gather(*(self._do(verb, Wish(), each, None) for each in ids))
         done = [item for item in items if item.error is None]
@@ -214,10 +211,7 @@ def _read_batch(content: bytes) -> _Batch:
     Raises:
         Refusal: HF1256.
     """
-    try:
-        body = _decode_batch(content)
-    except msgspec.MsgspecError as error:
-        raise _bad_body(str(error)) from error
+    body = decode_body(content, _decode_batch, _bad_body)
     if not 1 <= body.limit <= LIMIT_MAX:
         raise _bad_body(f"limit is {body.limit}; expected 1 to {LIMIT_MAX}")
     fields = (

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from urllib.parse import quote
 
 from holdfast.admin.duration import friendly
-from holdfast.admin.journal_view import HIDDEN, SECRET_HEADERS
+from holdfast.admin.secret import masked
 from holdfast.domain.retry import OnMaxAttempts, RetrySchedule
 from holdfast.domain.setting import NO_SETTINGS
 from holdfast.domain.target import (
@@ -73,8 +73,7 @@ def _view_reach(deployment: StoredDeployment) -> dict[str, object]:
     }
     if endpoint.headers:
         shown["additional_headers"] = {
-            name: HIDDEN if name in SECRET_HEADERS else value
-            for name, value in endpoint.headers.items()
+            name: masked(name, value) for name, value in endpoint.headers.items()
         }
     if endpoint.metadata:
         shown["metadata"] = endpoint.metadata

@@ -8,7 +8,7 @@ from typing import TypeVar
 import msgspec
 
 from holdfast.admin.catalog_view import view_deployment, view_service
-from holdfast.admin.http import Request, json_response
+from holdfast.admin.http import Request, decode_body, json_response
 from holdfast.admin.route import Endpoint
 from holdfast.domain.deployment import HttpVersion
 from holdfast.domain.errors import HoldfastError, UsageError
@@ -22,8 +22,6 @@ from holdfast.web.printed_id import checked_deployment_id
 from holdfast.web.problem import Refusal, shown
 
 _T = TypeVar("_T")
-
-_CAUSE_LENGTH_MAX = 200
 
 
 class _Register(msgspec.Struct):
@@ -48,6 +46,10 @@ class _Update(msgspec.Struct):
     use_http_11: bool | None = None
     overwrite: bool | None = None
     dry_run: bool | None = None
+
+
+_decode_register = msgspec.json.Decoder(_Register).decode
+_decode_update = msgspec.json.Decoder(_Update).decode
 
 
 class _Refused(Refusal):
@@ -92,7 +94,7 @@ class DeploymentEndpoints:
 
     async def register(self, request: Request) -> Response:
         """Register an endpoint."""
-        body = _decode(request.body, _Register)
+        body = decode_body(request.body, _decode_register, _bad_body)
         registration = Registration(
             uri=_uri(body.uri, body.arn),
             headers=body.additional_headers or {},
@@ -110,7 +112,7 @@ class DeploymentEndpoints:
     async def update(self, request: Request) -> Response:
         """Change a registered endpoint."""
         deployment_id = self._find(request.params[0]).id
-        body = _decode(request.body or b"{}", _Update)
+        body = decode_body(request.body or b"{}", _decode_update, _bad_body)
         version = None
         if body.use_http_11 is not None:
             version = HttpVersion.HTTP_1_1 if body.use_http_11 else HttpVersion.HTTP_2
@@ -166,16 +168,13 @@ class DeploymentEndpoints:
         )
 
 
-def _decode(body: bytes, kind: type[_T]) -> _T:
-    try:
-        return msgspec.json.decode(body, type=kind)
-    except msgspec.MsgspecError as error:
-        raise Refusal(
-            400,
-            "HF1280",
-            f"The body does not describe a deployment: {str(error)[:_CAUSE_LENGTH_MAX]}.",
-            hint='Send JSON such as {"uri": "http://127.0.0.1:9080"}.',
-        ) from error
+def _bad_body(why: str) -> Refusal:
+    return Refusal(
+        400,
+        "HF1280",
+        f"The body does not describe a deployment: {why}.",
+        hint='Send JSON such as {"uri": "http://127.0.0.1:9080"}.',
+    )
 
 
 def _uri(uri: str | None, arn: str | None) -> str:

@@ -6,6 +6,9 @@ from importlib.metadata import version
 
 from holdfast.admin.batch import BatchEndpoints
 from holdfast.admin.deployment_endpoint import DeploymentEndpoints
+from holdfast.admin.detail_endpoint import DetailEndpoints
+from holdfast.admin.detail_view import add_calls, tool_calls_of, view_totals
+from holdfast.admin.entry_endpoint import EntryEndpoints
 from holdfast.admin.export_view import view_recording
 from holdfast.admin.http import Request, json_response
 from holdfast.admin.invocation_view import view_invocation
@@ -22,6 +25,7 @@ from holdfast.admin.service_endpoint import ServiceEndpoints
 from holdfast.admin.sql.endpoint import SqlEndpoint
 from holdfast.admin.sql.limit import SqlLimits
 from holdfast.admin.state_endpoint import StateEndpoints
+from holdfast.admin.summary import summary
 from holdfast.domain.recording import encode_recording
 from holdfast.engine.row import InvocationRow
 from holdfast.server.handle import ServerHandle
@@ -30,6 +34,11 @@ from holdfast.web.printed_id import checked_invocation_id
 
 API_VERSION_MIN = 2
 API_VERSION_MAX = 4
+RESTATE_VERSION = "1.7.12"
+"""The Restate server whose admin API this one is like: the one that tests compare it with.
+
+Restate's tools choose by it what they ask for (ADR 0029).
+"""
 
 
 class Endpoints:
@@ -43,7 +52,9 @@ class Endpoints:
         self._services = ServiceEndpoints(handle, ingress_url)
         self._operations = OperationEndpoints(handle)
         self._batches = BatchEndpoints(handle)
+        self._entries = EntryEndpoints(handle)
         self._states = StateEndpoints(handle)
+        self._details = DetailEndpoints(handle)
         self._sql = SqlEndpoint(handle, sql_limits)
 
     def router(self) -> Router:
@@ -70,6 +81,8 @@ class Endpoints:
             ("GET", "/holdfast/v1/invocations/{id}", self.invocation),
             ("GET", "/holdfast/v1/invocations/{id}/journal", self.journal),
             ("GET", "/holdfast/v1/invocations/{id}/export", self.export),
+            *self._details.routes(),
+            *self._entries.routes(),
             *self._states.routes(),
             ("POST", "/query", self._sql.query),
         ):
@@ -86,7 +99,8 @@ class Endpoints:
         """Say which versions this server has, and where its ingress is."""
         return json_response(
             {
-                "version": self._version,
+                "version": RESTATE_VERSION,
+                "holdfast_version": self._version,
                 "min_admin_api_version": API_VERSION_MIN,
                 "max_admin_api_version": API_VERSION_MAX,
                 "ingress_endpoint": self._ingress_url,
@@ -107,24 +121,29 @@ class Endpoints:
 
     async def invocations(self, request: Request) -> Response:
         """List invocations, newest first."""
-        query, before, limit = parse_page(request.query)
+        query, before, limit, is_short = parse_page(request.query)
         # One more than asked for tells whether there is a next page.
         rows = await self._handle.invocations(query, before, limit + 1)
         shown_rows = rows[:limit]
         following = print_cursor(shown_rows[-1]) if len(rows) > limit else None
-        return json_response(
-            {"invocations": [view_invocation(row) for row in shown_rows], "next": following}
-        )
+        view = summary if is_short else view_invocation
+        return json_response({"invocations": [view(row) for row in shown_rows], "next": following})
 
     async def invocation(self, request: Request) -> Response:
-        """Show an invocation."""
-        return json_response(view_invocation(await self._invocation(request.params[0])))
+        """Show an invocation, and what its model calls add up to."""
+        row = await self._invocation(request.params[0])
+        details = await self._handle.details.of(row.id) if row.detail_count else ()
+        return json_response(view_invocation(row) | {"model_calls": view_totals(details)})
 
     async def journal(self, request: Request) -> Response:
         """Show the journal of an invocation."""
         size_max = parse_payload_size_max(request.query)
         row = await self._invocation(request.params[0])
+        details = await self._handle.details.of(row.id) if row.detail_count else ()
+        tools = tool_calls_of(details)
+        contents = await self._handle.details.contents(tools) if tools else []
         entries = view_journal(await self._handle.journal(row.id), size_max)
+        add_calls(entries, details, contents, size_max)
         return json_response({"id": row.id, "entries": entries})
 
     async def export(self, request: Request) -> Response:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from msgspec.structs import replace
-
-from holdfast.admin.journal_view import HIDDEN, SECRET_HEADERS
+from holdfast.admin.secret import without_secrets
 from holdfast.domain.ids import random_seed
-from holdfast.domain.message import Call, Entry, Input, OneWayCall, Start
+from holdfast.domain.message import Start
 from holdfast.domain.recording import Recording
 from holdfast.engine.row import InvocationRow, JournalRow
 
@@ -21,7 +19,9 @@ def view_recording(
     Args:
         has_secrets: Whether headers such as `authorization` keep their values.
     """
-    entries = tuple(entry.entry if has_secrets else _masked(entry.entry) for entry in journal)
+    entries = tuple(
+        entry.entry if has_secrets else without_secrets(entry.entry) for entry in journal
+    )
     start = Start(
         invocation_id=row.id,
         service=row.target.service,
@@ -38,13 +38,3 @@ def view_recording(
     )
     status = row.status.name.lower().replace("_", "-")
     return Recording(status=status, start=start, entries=entries)
-
-
-def _masked(entry: Entry) -> Entry:
-    if isinstance(entry, Input | Call | OneWayCall) and entry.headers:
-        headers = tuple(
-            (name, HIDDEN if name.lower() in SECRET_HEADERS else value)
-            for name, value in entry.headers
-        )
-        return replace(entry, headers=headers)
-    return entry

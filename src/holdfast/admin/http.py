@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -25,6 +26,11 @@ from holdfast.web.problem import error_headers, status_of
 _logger = logging.getLogger(__name__)
 _encode = msgspec.json.Encoder().encode
 
+T = TypeVar("T")
+E = TypeVar("E", bound=HoldfastError)
+
+_CAUSE_LENGTH_MAX = 200
+
 
 class Request(NamedTuple):
     """A request that a route was found for."""
@@ -36,6 +42,23 @@ class Request(NamedTuple):
     """By lower-case name; of several with one name, the last."""
     body: bytes
     """Whole; empty for methods that have none."""
+
+
+def decode_body(body: bytes, decode: Callable[[bytes], T], refuse: Callable[[str], E]) -> T:
+    """Return what a body of JSON says.
+
+    Args:
+        body: The whole body.
+        decode: Of a `msgspec.json.Decoder`.
+        refuse: Makes the refusal, from why it cannot be read.
+
+    Raises:
+        Refusal: From `refuse`.
+    """
+    try:
+        return decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise refuse(str(error)[:_CAUSE_LENGTH_MAX]) from error
 
 
 def json_response(value: object, status: int = 200) -> Response:

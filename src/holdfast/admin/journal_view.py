@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from typing import cast, get_args
 
 from holdfast.admin.payload import view_payload
+from holdfast.admin.secret import masked
 from holdfast.domain.message import (
     KIND_CHILD_ID,
+    AskApproval,
     ChildId,
     Command,
     Completion,
@@ -21,9 +23,6 @@ from holdfast.domain.message import (
 )
 from holdfast.engine.row import JournalRow
 from holdfast.web.instant import iso_time
-
-SECRET_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization", "x-api-key"})
-HIDDEN = "(hidden)"
 
 _COMPLETION_NAMES = {
     kind.__struct_config__.tag + 0x7C00: kind.__name__ for kind in get_args(Command)
@@ -68,7 +67,9 @@ def _view_entry(row: JournalRow, completed: set[int], size_max: int) -> dict[str
             assert isinstance(value, int), f"{name} is a time"
             shown[name.removesuffix("_ms")] = iso_time(value) if value else None
         elif isinstance(value, bytes):
-            shown["payload"] = view_payload(value, size_max)
+            # Others have one, under various names.
+            place = name if isinstance(entry, AskApproval) else "payload"
+            shown[place] = view_payload(value, size_max)
         else:
             shown[name] = value
     # Results last: they are the long part, and people read from the top.
@@ -105,7 +106,4 @@ def _view_result(result: Result, size_max: int) -> dict[str, object]:
 
 
 def _view_headers(headers: tuple[tuple[str, str], ...]) -> list[dict[str, str]]:
-    return [
-        {"name": name, "value": HIDDEN if name.lower() in SECRET_HEADERS else value}
-        for name, value in headers
-    ]
+    return [{"name": name, "value": masked(name, value)} for name, value in headers]

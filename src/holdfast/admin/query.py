@@ -11,6 +11,7 @@ from holdfast.engine.row import InvocationRow, Status
 from holdfast.storage.base import InvocationFilter
 from holdfast.web.printed_id import checked_invocation_id
 from holdfast.web.problem import Refusal, shown
+from holdfast.web.query import known_fields, last_of, whole_number
 
 LIMIT_DEFAULT = 100
 LIMIT_MAX = 1_000
@@ -27,6 +28,8 @@ class Page(NamedTuple):
     query: InvocationFilter
     before: Cursor | None
     limit: int
+    is_short: bool
+    """Whether summaries are enough."""
 
 
 def parse_page(fields: list[tuple[str, str]]) -> Page:
@@ -37,22 +40,34 @@ def parse_page(fields: list[tuple[str, str]]) -> Page:
     Raises:
         Refusal: HF1060.
     """
-    known = _known(fields, ("service", "handler", "key", "status", "limit", "before"))
+    known = known_fields(fields, ("service", "handler", "key", "status", "limit", "before", "view"))
     names = [
         name for text in known.get("status", ()) for name in text.split(",") if name.strip() != ""
     ]
     statuses = tuple(parse_status(name.strip()) for name in names)
-    before = _last(known, "before")
+    before = last_of(known, "before")
     return Page(
         InvocationFilter(
-            service=_last(known, "service"),
-            handler=_last(known, "handler"),
-            key=_last(known, "key"),
+            service=last_of(known, "service"),
+            handler=last_of(known, "handler"),
+            key=last_of(known, "key"),
             statuses=statuses or None,
         ),
         None if before is None else parse_cursor(before),
-        _parse_int(_last(known, "limit"), "limit", 1, LIMIT_MAX, LIMIT_DEFAULT),
+        whole_number(last_of(known, "limit"), "limit", 1, LIMIT_MAX, LIMIT_DEFAULT),
+        _parse_is_short(last_of(known, "view")),
     )
+
+
+def _parse_is_short(text: str | None) -> bool:
+    if text not in (None, "full", "summary"):
+        raise Refusal(
+            400,
+            "HF1060",
+            f"Field view is {shown(text)}.",
+            hint="It takes full, or summary: without what is not needed in a list.",
+        )
+    return text == "summary"
 
 
 def parse_payload_size_max(fields: list[tuple[str, str]]) -> int:
@@ -61,9 +76,9 @@ def parse_payload_size_max(fields: list[tuple[str, str]]) -> int:
     Raises:
         Refusal: HF1060.
     """
-    known = _known(fields, ("payload_size_max",))
-    text = _last(known, "payload_size_max")
-    return _parse_int(text, "payload_size_max", 0, _PAYLOAD_SIZE_BYTES_MAX, SIZE_SHOWN_BYTES)
+    known = known_fields(fields, ("payload_size_max",))
+    text = last_of(known, "payload_size_max")
+    return whole_number(text, "payload_size_max", 0, _PAYLOAD_SIZE_BYTES_MAX, SIZE_SHOWN_BYTES)
 
 
 def parse_deployment(fields: list[tuple[str, str]]) -> str | None:
@@ -72,7 +87,7 @@ def parse_deployment(fields: list[tuple[str, str]]) -> str | None:
     Raises:
         Refusal: HF1060.
     """
-    return _last(_known(fields, ("deployment",)), "deployment")
+    return last_of(known_fields(fields, ("deployment",)), "deployment")
 
 
 def parse_restart(fields: list[tuple[str, str]]) -> tuple[int, str | None]:
@@ -81,9 +96,9 @@ def parse_restart(fields: list[tuple[str, str]]) -> tuple[int, str | None]:
     Raises:
         Refusal: HF1060.
     """
-    known = _known(fields, ("from", "deployment"))
-    from_index = _parse_int(_last(known, "from"), "from", 0, JOURNAL_LENGTH_MAX, 0)
-    return from_index, _last(known, "deployment")
+    known = known_fields(fields, ("from", "deployment"))
+    from_index = whole_number(last_of(known, "from"), "from", 0, JOURNAL_LENGTH_MAX, 0)
+    return from_index, last_of(known, "deployment")
 
 
 def parse_mode(fields: list[tuple[str, str]]) -> str:
@@ -92,7 +107,7 @@ def parse_mode(fields: list[tuple[str, str]]) -> str:
     Raises:
         Refusal: HF1060.
     """
-    mode = (_last(_known(fields, ("mode",)), "mode") or "cancel").lower()
+    mode = (last_of(known_fields(fields, ("mode",)), "mode") or "cancel").lower()
     if mode not in ("cancel", "kill", "purge"):
         raise Refusal(
             400, "HF1060", f"{shown(mode)} is not a mode.", hint="Modes are: cancel, kill, purge."
@@ -106,33 +121,14 @@ def parse_keys_page(fields: list[tuple[str, str]]) -> tuple[str, int]:
     Raises:
         Refusal: HF1060.
     """
-    known = _known(fields, ("after", "limit"))
-    limit = _parse_int(_last(known, "limit"), "limit", 1, LIMIT_MAX, LIMIT_DEFAULT)
-    return _last(known, "after") or "", limit
+    known = known_fields(fields, ("after", "limit"))
+    limit = whole_number(last_of(known, "limit"), "limit", 1, LIMIT_MAX, LIMIT_DEFAULT)
+    return last_of(known, "after") or "", limit
 
 
 def print_cursor(row: InvocationRow) -> str:
     """Return the value of `before` that continues after an invocation."""
     return f"{row.created_at_ms}-{row.id}"
-
-
-def _known(fields: list[tuple[str, str]], names: tuple[str, ...]) -> dict[str, list[str]]:
-    known: dict[str, list[str]] = {}
-    for name, value in fields:
-        if name not in names:
-            raise Refusal(
-                400,
-                "HF1060",
-                f"There is no query field {shown(name)} here.",
-                hint=f"Fields are: {', '.join(names)}.",
-            )
-        known.setdefault(name, []).append(value)
-    return known
-
-
-def _last(known: dict[str, list[str]], name: str) -> str | None:
-    # Forms send fields that were left empty.
-    return (known.get(name) or [""])[-1] or None
 
 
 def parse_status(name: str) -> Status:
@@ -167,16 +163,3 @@ def parse_cursor(text: str) -> Cursor:
             hint="Take it from `next` of the page before.",
         )
     return int(at), checked_invocation_id(invocation_id)
-
-
-def _parse_int(text: str | None, name: str, low: int, high: int, default: int) -> int:
-    if text is None:
-        return default
-    if not text.isascii() or not text.isdigit() or len(text) > 18 or not low <= int(text) <= high:
-        raise Refusal(
-            400,
-            "HF1060",
-            f"{name} is {shown(text)}; expected a whole number from {low} to {high}.",
-            hint=f"Leave it out for {default}.",
-        )
-    return int(text)

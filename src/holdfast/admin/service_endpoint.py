@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from holdfast.admin.catalog_view import view_handler, view_service
-from holdfast.admin.http import Request, json_response
+from holdfast.admin.http import Request, decode_body, json_response
 from holdfast.admin.openapi import view_openapi
 from holdfast.admin.route import Endpoint
 from holdfast.domain.duration import parse_duration_ms
@@ -19,8 +19,6 @@ from holdfast.web.problem import Refusal, shown
 DURATION_MS_MAX = 36_525 * 86_400_000
 """One hundred years."""
 
-_CAUSE_LENGTH_MAX = 200
-
 
 class _Change(msgspec.Struct):
     """Body of `PATCH /services/{service}`; None leaves a setting. Unknown members are ignored."""
@@ -31,6 +29,9 @@ class _Change(msgspec.Struct):
     journal_retention: str | None = None
     inactivity_timeout: str | None = None
     abort_timeout: str | None = None
+
+
+_decode_change = msgspec.json.Decoder(_Change).decode
 
 
 class ServiceEndpoints:
@@ -105,10 +106,7 @@ class ServiceEndpoints:
 
 
 def _read_change(body: bytes) -> ServiceSettings:
-    try:
-        change = msgspec.json.decode(body, type=_Change)
-    except msgspec.MsgspecError as error:
-        raise _bad_setting(str(error)[:_CAUSE_LENGTH_MAX]) from error
+    change = decode_body(body, _decode_change, _bad_setting)
     return ServiceSettings(
         is_private=None if change.public is None else not change.public,
         idempotency_retention_ms=_duration("idempotency_retention", change.idempotency_retention),

@@ -5,11 +5,11 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import msgspec
 
-from holdfast.admin.http import Request, json_response
+from holdfast.admin.http import Request, decode_body, json_response
 from holdfast.admin.payload import view_payload
 from holdfast.admin.query import parse_keys_page, parse_payload_size_max
 from holdfast.domain.errors import ConflictError, NotFoundError
@@ -22,8 +22,6 @@ from holdfast.server.handle import ServerHandle
 from holdfast.web.asgi import Response
 from holdfast.web.instant import iso_time
 from holdfast.web.problem import Refusal, shown
-
-B = TypeVar("B")
 
 _NAME_BYTES_MAX = 1024
 
@@ -106,7 +104,7 @@ class StateEndpoints:
     async def edit(self, request: Request) -> Response:
         """Change entries of the state of an object key."""
         service, key = request.params
-        body = _decoded(_decode_edit, request.body)
+        body = decode_body(request.body, _decode_edit, _bad)
         values: dict[str, bytes | None] = dict.fromkeys(body.clear)
         try:
             for name, text in body.set_base64.items():
@@ -135,7 +133,7 @@ class StateEndpoints:
     async def replace(self, request: Request) -> Response:
         """Replace the whole state of an object key, as Restate's tools do."""
         [service] = request.params
-        body = _decoded(_decode_replacement, request.body)
+        body = decode_body(request.body, _decode_replacement, _bad)
         entries = ((name, bytes(value)) for name, value in sorted(body.new_state.items()))
         await self._apply(service, body.object_key, StateEdit(tuple(entries), True, body.version))
         return Response(202, [], b"")
@@ -179,13 +177,6 @@ class StateEndpoints:
             # Raises, and names services that are spelled alike.
             self._handle.resolve(name, "")
             raise NotFoundError(f"There is no service {shown(name)}.", code="HF1001")
-
-
-def _decoded(decode: Callable[[bytes], B], body: bytes) -> B:
-    try:
-        return decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise _bad(str(error)) from error
 
 
 def _check_sizes(entries: Iterable[tuple[str, bytes | None]]) -> None:

@@ -206,7 +206,7 @@ def read_body(text: str | None, content_type: str) -> bytes | None:
         return content
     try:
         json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise usage_error(
             "The argument is not JSON",
             code="HF1221",

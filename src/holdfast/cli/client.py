@@ -12,6 +12,7 @@ import socket
 from typing import NamedTuple, cast
 from urllib.parse import urlsplit
 
+from holdfast.cli.header import check_header
 from holdfast.cli.output import clean
 from holdfast.cli.problem import CommandError, ExitCode, usage_error
 
@@ -78,6 +79,13 @@ class Server:
                 code="HF1206",
                 hint="Give HOST:PORT or a URL, for example 127.0.0.1:8080",
             )
+        if "@" in parts.netloc:
+            # Not shown: what is in front of it may be a password.
+            raise usage_error(
+                f"{option} names a user in the address of a server",
+                code="HF1206",
+                hint="Leave out what is before the @; a token is given with --token.",
+            )
         self._is_tls = parts.scheme == "https"
         self._prefix = parts.path.rstrip("/")
 
@@ -104,9 +112,11 @@ class Server:
             timeout_s: How long to wait for the answer; None for ever.
 
         Raises:
-            CommandError: HF3001 no server; HF3003 no answer in time; otherwise what the server
-                says.
+            CommandError: HF1207 a header cannot be sent; HF3001 no server; HF3003 no answer in
+                time; otherwise what the server says.
         """
+        for name, value in (headers or {}).items():
+            check_header(name, value, "Choose another value.")
         connection = self._connect()
         try:
             # Connecting is over at once or never; the answer of an invocation may take a week.

@@ -22,6 +22,8 @@ from holdfast.cli.output import (
     span,
     styled_status,
 )
+from holdfast.cli.prompt import prompts, spent
+from holdfast.cli.tail import tail
 
 _PAGE_SIZE_MAX = 1000
 _DETAIL_LENGTH_MAX = 70
@@ -135,6 +137,7 @@ def get(invocation_id: str, admin: str, token: str | None, is_json: bool) -> Non
         ("took", _duration_of(found)),
         ("attempts", str(found["attempt"])),
         ("entries", str(found["journal_length"])),
+        ("model calls", spent(found)),
         ("deployment", clean(found["deployment_id"] or "")),
         ("idempotency key", clean(found["idempotency_key"] or "")),
         *((name, clean(value)) for name, value in _origin_of(found)),
@@ -174,7 +177,7 @@ def export(invocation_id: str, admin: str, token: str | None) -> None:
     click.echo(answer.body)
 
 
-for command in COMMANDS:
+for command in (tail, *COMMANDS, prompts):
     invocations.add_command(command)
 
 

@@ -8,6 +8,8 @@ import sys
 
 import click
 
+from holdfast.cli.output import clean
+
 _STANDARD = frozenset(
     (*vars(logging.LogRecord("", 0, "", 0, "", None, None)), "message", "asctime", "taskName")
 )
@@ -45,8 +47,9 @@ class _TextForm(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         at = self.formatTime(record, "%H:%M:%S")
         level = click.style(f"{record.levelname:<7}", fg=_COLORS.get(record.levelno))
-        line = f"{at} {self._source}{level} {record.getMessage()}"
-        extras = " ".join(f"{name}={value}" for name, value in _extras(record).items())
+        # A path or an error of somebody else may be in it, and must not forge a line.
+        line = f"{at} {self._source}{level} {clean(record.getMessage())}"
+        extras = clean(" ".join(f"{name}={value}" for name, value in _extras(record).items()))
         if extras:
             line += "  " + click.style(extras, dim=True)
         if record.exc_info:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from holdfast.cli.header import check_header
 from holdfast.cli.problem import usage_error
 
 C = TypeVar("C", bound=Callable[..., Any])
@@ -19,6 +20,7 @@ STORE_DEFAULT = "sqlite:./holdfast-data/holdfast.db"
 
 SETTINGS = (
     "HOLDFAST_ADMIN",
+    "HOLDFAST_APPROVAL_SECRET",
     "HOLDFAST_CLEANUP_INTERVAL",
     "HOLDFAST_CONNECT",
     "HOLDFAST_DEBUG",
@@ -33,6 +35,8 @@ SETTINGS = (
     "HOLDFAST_MODEL",
     "HOLDFAST_NAME",
     "HOLDFAST_NO_RELOAD",
+    "HOLDFAST_PROTOCOL_V7",
+    "HOLDFAST_PUBLIC_URL",
     "HOLDFAST_RETRY_FACTOR",
     "HOLDFAST_RETRY_INITIAL_INTERVAL",
     "HOLDFAST_RETRY_MAX_ATTEMPTS",
@@ -64,9 +68,21 @@ admin_url = click.option(
     metavar="URL",
     help="Where the server is administered: a URL, or HOST:PORT.",
 )
+
+
+def _checked_token(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    if value is None:
+        return None
+    # Files that hold a token end with a line break, and so do variables that are made of them.
+    token = value.strip()
+    check_header("token", token, "Look at --token and HOLDFAST_TOKEN.")
+    return token
+
+
 token = click.option(
     "--token",
     envvar="HOLDFAST_TOKEN",
+    callback=_checked_token,
     metavar="TOKEN",
     help="Sent to the server. Better set HOLDFAST_TOKEN: others can see arguments.",
 )

@@ -99,6 +99,7 @@ COMMANDS = {
     "send": Lazy("holdfast.cli.call:send", "Call a handler, now or later, without waiting."),
     "attach": Lazy("holdfast.cli.call:attach", "Wait for the answer of an invocation."),
     "signal": Lazy("holdfast.cli.signal:signal", "Send a named signal to an invocation."),
+    "approvals": Lazy("holdfast.cli.approval:approvals", "List and decide what agents ask people."),
     "invocations": Lazy(
         "holdfast.cli.invocation:invocations", "List, show, pause, restart and end invocations."
     ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncGenerator, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -52,6 +53,9 @@ async def serving(
         store=store,
         durability=durability,
         identity_key_file=identity_key_file,
+        # Not options: the one is secret, the other belongs to where the server is put.
+        public_url=os.environ.get("HOLDFAST_PUBLIC_URL", ""),
+        approval_secret=os.environ.get("HOLDFAST_APPROVAL_SECRET") or None,
         **({} if tuning is None else tuning._asdict()),
     )
     server = Server(config)

@@ -1,6 +1,6 @@
 """The messages of one attempt's stream, and the journal entries among them.
 
-The set is that of Restate's service protocol, version 6 (`docs/reference/protocol.md`): the same
+The set is that of Restate's service protocol, version 7 (`docs/reference/protocol.md`): the same
 names, the same type numbers, the same field meaning. A type number is the msgspec tag of its
 struct, so a value encodes as `[type, field, …]`: fields may be appended with defaults, never moved.
 
@@ -19,6 +19,7 @@ from enum import IntEnum
 
 import msgspec
 
+from holdfast.domain.detail import FailedStep, StepDetail
 from holdfast.domain.retry import RetrySchedule
 
 TIME_MS_MAX = 253_402_300_799_999
@@ -108,6 +109,10 @@ class Start(_Message, frozen=True, tag=0x0000):
     """When entries of `state` cease to exist, milliseconds since the epoch; most never do."""
     has_extensions: bool = True
     """Whether the server knows what is ours. Not over HTTP: see `holdfast.sdk.foreign`."""
+    approval_key: bytes = b""
+    """Signs the links of this invocation's approvals: see `holdfast.domain.approval_link`."""
+    public_url: str = ""
+    """Where people reach the server, without a slash at the end; empty: nowhere."""
 
 
 class Combinator(IntEnum):
@@ -171,6 +176,8 @@ class Error(_Message, frozen=True, tag=0x0002):
     """Completion ids of all steps that failed; counted in `Start.step_failures`."""
     delay_rule: DelayRule = DelayRule.UNCOUNTED
     """Ours."""
+    failed_details: tuple[FailedStep, ...] = ()
+    """What those of `failed_steps` were that said so. Ours."""
 
 
 class End(_Message, frozen=True, tag=0x0003):
@@ -182,6 +189,26 @@ class ProposeRunCompletion(_Message, frozen=True, tag=0x0005):
 
     completion_id: int
     result: Outcome
+    detail: StepDetail | None = None
+    """What the step was. Kept beside the journal, never sent back. Ours."""
+
+
+class Emit(_Message, frozen=True, tag=0x7E01):
+    """Chunks for a stream of the invocation. No journal entry. Ours.
+
+    Chunks have numbers, from 0, within one *run* of a writer. Of a run of handler code, which
+    replay repeats, the server takes those that it does not have. A later run of a writer replaces
+    what the one before it wrote; one without chunks says that a run begins.
+    """
+
+    stream: str
+    writer: str
+    """Path of a branch of the handler, or journal key of a step."""
+    run: int
+    """0 for handler code, of which there is one; else the number of the attempt."""
+    first_number: int
+    chunks: tuple[bytes, ...]
+    """Each is JSON."""
 
 
 # -- commands: entries written by the handler ------------------------------------------------------
@@ -418,6 +445,41 @@ class CompleteAwakeable(_Message, frozen=True, tag=0x0414):
     site: str = ""
 
 
+class AskApproval(_Message, frozen=True, tag=0x7E11):
+    """Put an awakeable into the inbox of approvals. The decision comes as its signal. Ours."""
+
+    index: int
+    """Signal index of the awakeable."""
+    title: str
+    why: str = ""
+    assignees: tuple[str, ...] = ()
+    """Who may decide; none: whoever can."""
+    payload: bytes = b""
+    """JSON for people to look at."""
+    form: bytes = b""
+    """JSON schema of what is to be filled in."""
+    arguments: bytes = b""
+    """JSON object: what the handler goes on with when it is approved."""
+    arguments_schema: bytes = b""
+    """JSON schema of what the arguments may become; empty: they may not be changed."""
+    expires_at_ms: int = 0
+    """When it is decided by `on_timeout`; 0: never."""
+    on_timeout: str = "reject"
+    """One of `holdfast.domain.approval.ON_TIMEOUT`; the handler's side does it."""
+    name: str = ""
+    key: str = ""
+    site: str = ""
+
+
+class WithdrawApproval(_Message, frozen=True, tag=0x7E12):
+    """Nobody waits for the decision of an approval any more. Ours."""
+
+    index: int
+    name: str = ""
+    key: str = ""
+    site: str = ""
+
+
 Command = (
     Input
     | Output
@@ -439,6 +501,8 @@ Command = (
     | AttachInvocation
     | GetInvocationOutput
     | CompleteAwakeable
+    | AskApproval
+    | WithdrawApproval
 )
 
 
@@ -468,7 +532,18 @@ Notification = Completion | Signal
 Entry = Command | Notification
 """What a journal holds."""
 
-FromHandler = Command | ProposeRunCompletion | Suspension | Error | End
+
+class Emitted(_Message, frozen=True, tag=0x7E02):
+    """Chunks that this attempt sent are stored. No journal entry. Ours."""
+
+    chunk_count: int
+    """Of one record, those included that were there before."""
+
+
+ToHandler = Notification | Emitted
+"""What an attempt may be sent once it has begun."""
+
+FromHandler = Command | ProposeRunCompletion | Suspension | Error | End | Emit
 """What a handler may send."""
 
 KIND_CHILD_ID = 0x800E

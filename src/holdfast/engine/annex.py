@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import cast
 
 from holdfast.domain.message import FromHandler, ProposeRunCompletion
+from holdfast.engine.await_tree import size_of
 from holdfast.engine.decision import DeleteAnnex
 from holdfast.engine.row import (
     SLOT_WAITING,
@@ -118,7 +119,10 @@ def take_sinks(draft: Draft, row: InvocationRow) -> tuple[Sink, ...]:
 def put_waiting(draft: Draft, row: InvocationRow, waiting: Waiting) -> None:
     """Keep what a suspended invocation waits for."""
     size = len(waiting.completions) + len(waiting.signals) + len(waiting.named_signals)
-    if size <= WAITING_INLINE_MAX:
+    if waiting.tree is not None:
+        size += size_of(waiting.tree)
+    # One that shrinks while it is waited for stays where it is.
+    if size <= WAITING_INLINE_MAX and not row.is_waiting_in_annex:
         row.waiting = waiting
         return
     row.waiting = None
@@ -141,7 +145,8 @@ def drop_waiting(draft: Draft, row: InvocationRow) -> None:
     row.waiting = None
     if row.is_waiting_in_annex:
         row.is_waiting_in_annex = False
-        _delete(draft, (Table.ANNEX, row.id, SLOT_WAITING))
+        # Unlike the others it is written again as it shrinks, so it may be stored and in the draft.
+        draft.rows[Table.ANNEX, row.id, SLOT_WAITING] = None
 
 
 def drop(draft: Draft, row: InvocationRow) -> None:
@@ -149,7 +154,8 @@ def drop(draft: Draft, row: InvocationRow) -> None:
     row.open_runs = ()
     row.sinks = ()
     row.waiting = None
-    if row.annex_run_count or row.annex_sink_count or row.is_waiting_in_annex:
+    is_used = row.annex_run_count or row.annex_sink_count or row.stream_count
+    if is_used or row.is_waiting_in_annex:
         row.annex_run_count = row.annex_sink_count = 0
         row.is_waiting_in_annex = False
         draft.delete_range(DeleteAnnex(row.id))

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, assert_never, get_args
 
-from holdfast.domain.message import SIGNAL_CANCEL, Suspension
+from holdfast.domain.message import SIGNAL_CANCEL, Emit, Suspension
 from holdfast.engine.decision import Answer, Reply
-from holdfast.engine.on_handler_sent import on_handler_sent, suspension_notes
+from holdfast.engine.detail import detail_keys
+from holdfast.engine.on_approval import on_approval_decided
+from holdfast.engine.on_emit import emit_keys
+from holdfast.engine.on_handler_sent import on_handler_sent
 from holdfast.engine.on_invoke import on_invoke
 from holdfast.engine.on_operation import (
     on_pause_requested,
@@ -27,6 +30,7 @@ from holdfast.engine.on_record import (
 )
 from holdfast.engine.on_state import on_state_edited, on_state_expired
 from holdfast.engine.record import (
+    ApprovalDecided,
     AttachRequested,
     AttemptLost,
     AttemptResumed,
@@ -48,6 +52,7 @@ from holdfast.engine.record import (
     TimerFired,
 )
 from holdfast.engine.row import DedupRow, Key, Lookup, Table, note_of_signal
+from holdfast.engine.suspension import suspension_notes
 from holdfast.engine.view import Draft, Stamp, View
 
 
@@ -63,15 +68,8 @@ def footprint(record: Record) -> list[Key]:
                 (Table.INVOCATION, invocation_id),
                 (Table.LOCK, target.service, target.key),
             ]
-        case HandlerSent(invocation_id=invocation_id, messages=messages):
-            keys: list[Key] = [(Table.INVOCATION, invocation_id)]
-            last = messages[-1]
-            if isinstance(last, Suspension):
-                keys += [
-                    (Lookup.HAS_NOTIFICATION, invocation_id, note)
-                    for note in suspension_notes(last)
-                ]
-            return keys
+        case HandlerSent():
+            return _handler_keys(record)
         case TimerFired():
             return [
                 (Table.TIMER, record.timer_at_ms, record.invocation_id, record.slot),
@@ -81,6 +79,8 @@ def footprint(record: Record) -> list[Key]:
             return [(Table.INVOCATION, invocation_id), (Lookup.CHILDREN, invocation_id)]
         case CompletionSent(sink=sink):
             return [(Table.INVOCATION, sink.invocation_id)]
+        case ApprovalDecided(invocation_id=invocation_id, index=index):
+            return [(Table.INVOCATION, invocation_id), (Table.APPROVAL, invocation_id, index)]
         case OutboxSent() | StateEdited() | StateExpired():
             return []
         case SignalSent() | AttachRequested() | AttemptLost() | AttemptResumed() | Expired():
@@ -91,12 +91,26 @@ def footprint(record: Record) -> list[Key]:
             assert_never(record)
 
 
+def _handler_keys(record: HandlerSent) -> list[Key]:
+    invocation_id, messages = record.invocation_id, record.messages
+    keys: list[Key] = [
+        (Table.INVOCATION, invocation_id),
+        *detail_keys(invocation_id, record.attempt, messages),
+    ]
+    if type(messages[0]) is Emit:
+        keys += emit_keys(invocation_id, messages)
+    last = messages[-1]
+    if isinstance(last, Suspension):
+        keys += [(Lookup.NOTIFICATION, invocation_id, note) for note in suspension_notes(last)]
+    return keys
+
+
 def _notes(record: Record) -> list[Key]:
     """Return where to look for an earlier completion of the same awakeable, if this is one."""
     if not isinstance(record, SignalSent) or record.signal.index in (None, SIGNAL_CANCEL):
         return []
     note = note_of_signal(record.signal.index, None)
-    return [(Lookup.HAS_NOTIFICATION, record.invocation_id, note)]
+    return [(Lookup.NOTIFICATION, record.invocation_id, note)]
 
 
 def apply(view: View, record: Record, stamp: Stamp) -> Draft:
@@ -166,6 +180,7 @@ _HANDLERS: dict[type[Record], Callable[[Draft, Any], None]] = {
     AttemptResumed: on_attempt_resumed,
     StateEdited: on_state_edited,
     StateExpired: on_state_expired,
+    ApprovalDecided: on_approval_decided,
     KillRequested: on_kill_requested,
     AttachRequested: on_attach_requested,
     Expired: on_expired,

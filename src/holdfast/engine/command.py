@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from msgspec.structs import replace
+
 from holdfast.domain.identity import derived_id
 from holdfast.domain.ids import IdError, parse_awakeable_id, parse_invocation_id
 from holdfast.domain.message import (
     KIND_CALL,
     KIND_CHILD_ID,
     TIME_MS_MAX,
+    AskApproval,
     AttachInvocation,
     Call,
     ChildId,
@@ -43,12 +46,21 @@ from holdfast.domain.message import (
     StateKeys,
     Value,
     Void,
+    WithdrawApproval,
     completion_kind,
 )
 from holdfast.domain.target import HandlerKind, ServiceKind, Target
 from holdfast.engine.annex import open_run, open_run_count
+from holdfast.engine.approval import withdraw_approval
 from holdfast.engine.lifecycle import deliver, put_timer
-from holdfast.engine.limit import OPEN_RUNS_MAX, PROMISE_WAITERS_MAX, STATE_VALUE_BYTES_MAX
+from holdfast.engine.limit import (
+    APPROVAL_BYTES_MAX,
+    OPEN_APPROVALS_MAX,
+    OPEN_RUNS_MAX,
+    PROMISE_WAITERS_MAX,
+    STATE_VALUE_BYTES_MAX,
+)
+from holdfast.engine.on_approval import ask_approval
 from holdfast.engine.promise import (
     await_promise,
     complete_promise,
@@ -79,8 +91,14 @@ class Violation(Exception):
         """Whether trying again cannot help: the invocation is paused."""
 
 
-def on_command(draft: Draft, row: InvocationRow, command: Command) -> None:
+def on_command(
+    draft: Draft, row: InvocationRow, command: Command, *, is_key_told: bool = True
+) -> None:
     """Record a command and begin its effect.
+
+    Args:
+        is_key_told: Whether no key and an empty one differ. In Restate's protocol they do not, and
+            a keyed service has an object of the empty key.
 
     Raises:
         Violation: Nothing of this command was applied.
@@ -90,23 +108,22 @@ def on_command(draft: Draft, row: InvocationRow, command: Command) -> None:
             _on_run(draft, row, command)
         case Output():
             row.output_index = draft.append(row, command)
-        case GetEagerState() | GetEagerStateKeys():
-            _object_key(row)
-            draft.append(row, command)
         case SetState() | ClearState() | ClearAllState():
             _on_state_write(draft, row, command)
-        case GetLazyState() | GetLazyStateKeys():
+        case GetEagerState() | GetEagerStateKeys() | GetLazyState() | GetLazyStateKeys():
             _on_state_read(draft, row, command)
         case GetPromise() | PeekPromise() | CompletePromise():
             _on_promise(draft, row, command)
         case Sleep():
             _on_sleep(draft, row, command)
         case Call() | OneWayCall():
-            _on_call(draft, row, command)
+            _on_call(draft, row, command, is_key_told=is_key_told)
         case SendSignal() | CompleteAwakeable():
             _on_signal(draft, row, command)
         case AttachInvocation() | GetInvocationOutput():
             _on_attach(draft, row, command)
+        case AskApproval() | WithdrawApproval():
+            _on_approval(draft, row, command)
         case Input():
             raise Violation("a handler may not send an input [HF2014]")
 
@@ -160,9 +177,14 @@ def require_states(draft: Draft, row: InvocationRow, messages: Iterable[FromHand
 
 
 def _on_state_read(
-    draft: Draft, row: InvocationRow, command: GetLazyState | GetLazyStateKeys
+    draft: Draft,
+    row: InvocationRow,
+    command: GetEagerState | GetEagerStateKeys | GetLazyState | GetLazyStateKeys,
 ) -> None:
     service, key = row.target.service, _object_key(row)
+    if isinstance(command, GetEagerState | GetEagerStateKeys):
+        draft.append(row, command)
+        return
     result: Void | Value | StateKeys
     if isinstance(command, GetLazyState):
         value = draft.state(service, key, command.state_key)
@@ -209,9 +231,13 @@ def _on_sleep(draft: Draft, row: InvocationRow, command: Sleep) -> None:
         put_timer(draft, row, command.wake_up_at_ms, slot_of_completion(command.completion_id))
 
 
-def _on_call(draft: Draft, row: InvocationRow, command: Call | OneWayCall) -> None:
+def _on_call(
+    draft: Draft, row: InvocationRow, command: Call | OneWayCall, *, is_key_told: bool
+) -> None:
+    handler = _callee(draft, command, is_key_told=is_key_told)
+    if command.object_key is None and handler.service_kind is not ServiceKind.SERVICE:
+        command = replace(command, object_key="")
     target = Target(command.service, command.handler, command.object_key)
-    handler = _callee(draft, target)
     manifest = handler.manifest
     if command.idempotency_key is not None and manifest.kind is HandlerKind.WORKFLOW:
         raise Violation(
@@ -249,19 +275,20 @@ def _on_call(draft: Draft, row: InvocationRow, command: Call | OneWayCall) -> No
     draft.send(invoke, child_id)
 
 
-def _callee(draft: Draft, target: Target) -> HandlerRow:
-    handler = draft.handler(target.service, target.handler)
+def _callee(draft: Draft, command: Call | OneWayCall, *, is_key_told: bool) -> HandlerRow:
+    service, key = command.service, command.object_key
+    handler = draft.handler(service, command.handler)
     if handler is None:
         raise Violation(
-            f"no deployment serves {target.service}/{target.handler}; the call is tried again"
+            f"no deployment serves {service}/{command.handler}; the call is tried again"
             " until one does [HF2018]",
             code=404,
         )
     is_keyed = handler.service_kind is not ServiceKind.SERVICE
-    if is_keyed and not target.key:
-        raise Violation(f"{target.service} needs a key [HF2019]", code=400)
-    if not is_keyed and target.key is not None:
-        raise Violation(f"{target.service} takes no key, got {target.key!r} [HF2020]", code=400)
+    if is_keyed and not key and is_key_told:
+        raise Violation(f"{service} needs a key [HF2019]", code=400)
+    if not is_keyed and key is not None:
+        raise Violation(f"{service} takes no key, got {key!r} [HF2020]", code=400)
     return handler
 
 
@@ -281,6 +308,27 @@ def _on_signal(draft: Draft, row: InvocationRow, command: SendSignal | CompleteA
         raise Violation(f"{error} [HF1003]", code=400) from error
     draft.append(row, command)
     draft.send(SignalSent(target_id, signal, parent_id), target_id)
+
+
+def _on_approval(draft: Draft, row: InvocationRow, command: AskApproval | WithdrawApproval) -> None:
+    if isinstance(command, WithdrawApproval):
+        draft.append(row, command)
+        withdraw_approval(draft, row, command.index)
+        return
+    if row.open_approval_count >= OPEN_APPROVALS_MAX:
+        raise Violation(
+            f"{OPEN_APPROVALS_MAX} approvals of this invocation are open [HF1415]", code=429
+        )
+    size = sum(
+        map(len, (command.payload, command.form, command.arguments, command.arguments_schema))
+    )
+    if size > APPROVAL_BYTES_MAX:
+        raise Violation(
+            f"approval {command.title!r} has {size} bytes of payload, form and arguments; the"
+            f" limit is {APPROVAL_BYTES_MAX} [HF1415]",
+            code=413,
+        )
+    ask_approval(draft, row, command, draft.append(row, command))
 
 
 def _on_attach(

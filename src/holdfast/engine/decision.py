@@ -11,20 +11,26 @@ from typing import NamedTuple
 
 import msgspec
 
-from holdfast.domain.message import Entry, Notification, Outcome
+from holdfast.domain.message import Entry, Outcome, ToHandler
 from holdfast.engine.record import Envelope, OutboxRow
 from holdfast.engine.row import (
     AnnexRow,
+    ApprovalRow,
+    BlobRow,
+    ContentRow,
     DedupRow,
+    DetailRow,
     InboxRow,
     InvocationRow,
     JournalRow,
     Key,
     LockRow,
+    NodeRow,
     PartitionRow,
     PromiseRow,
     StateRow,
     Status,
+    StreamRow,
     TimerRow,
 )
 
@@ -39,6 +45,12 @@ Row = (
     | PartitionRow
     | PromiseRow
     | AnnexRow
+    | DetailRow
+    | NodeRow
+    | BlobRow
+    | ContentRow
+    | ApprovalRow
+    | StreamRow
 )
 
 
@@ -60,6 +72,22 @@ class DeleteAnnex(NamedTuple):
     invocation_id: str
 
 
+class DeleteStreams(NamedTuple):
+    """Delete all streams of an invocation."""
+
+    invocation_id: str
+
+
+class DeleteLane(NamedTuple):
+    """Delete what a lane of a stream holds."""
+
+    invocation_id: str
+    stream: str
+    lane: int
+    first_id: int
+    """None of its rows comes before."""
+
+
 class ClearState(NamedTuple):
     """Delete all state of an object key."""
 
@@ -67,7 +95,7 @@ class ClearState(NamedTuple):
     key: str
 
 
-Range = DeleteTimers | DeleteJournal | DeleteAnnex | ClearState
+Range = DeleteTimers | DeleteJournal | DeleteAnnex | DeleteStreams | DeleteLane | ClearState
 
 
 class Batch(msgspec.Struct):
@@ -84,7 +112,7 @@ class Batch(msgspec.Struct):
 # -- actions: wishes for the shell, taken after the commit -----------------------------------------
 
 
-class StartAttempt(NamedTuple):
+class StartAttempt(msgspec.Struct, frozen=True, gc=False):
     """Run a handler."""
 
     row: InvocationRow
@@ -95,15 +123,15 @@ class StartAttempt(NamedTuple):
     repeated."""
 
 
-class Forward(NamedTuple):
-    """Hand a recorded notification to the running attempt."""
+class Forward(msgspec.Struct, frozen=True, gc=False):
+    """Hand a recorded notification, or what else was stored for it, to the running attempt."""
 
     invocation_id: str
     attempt: int
-    notification: Notification
+    notification: ToHandler
 
 
-class EndAttempt(NamedTuple):
+class EndAttempt(msgspec.Struct, frozen=True, gc=False):
     """The attempt is over for the engine; close its stream."""
 
     invocation_id: str
@@ -112,11 +140,20 @@ class EndAttempt(NamedTuple):
     """Whether the handler does not know yet."""
 
 
-class Respond(NamedTuple):
+class Respond(msgspec.Struct, frozen=True, gc=False):
     """An invocation has its outcome: tell whoever waits in this process."""
 
     invocation_id: str
     outcome: Outcome
+
+
+class Publish(NamedTuple):
+    """A row was appended to a stream: show it to readers."""
+
+    invocation_id: str
+    stream: str
+    first_id: int
+    row: StreamRow
 
 
 class RegisterTimer(NamedTuple):
@@ -135,7 +172,7 @@ class SendOutbox(NamedTuple):
     message: Envelope
 
 
-Action = StartAttempt | Forward | EndAttempt | Respond | RegisterTimer | SendOutbox
+Action = StartAttempt | Forward | EndAttempt | Respond | RegisterTimer | SendOutbox | Publish
 
 
 class Reply(IntEnum):
@@ -165,7 +202,7 @@ class Reply(IntEnum):
     """It was meant for another version of what it changes; nothing changed."""
 
 
-class Answer(NamedTuple):
+class Answer(msgspec.Struct, frozen=True, gc=False):
     """A reply with the invocation's status before (for new ones, after) the record."""
 
     reply: Reply

@@ -16,9 +16,12 @@ from __future__ import annotations
 from copy import copy
 from hashlib import blake2b
 
+from msgspec.structs import replace
+
 from holdfast.domain.message import (
     SIGNAL_CANCEL,
     TIME_MS_MAX,
+    AwaitTree,
     Completion,
     DelayRule,
     Entry,
@@ -32,9 +35,19 @@ from holdfast.domain.message import (
 )
 from holdfast.domain.retry import OnMaxAttempts, RetrySchedule
 from holdfast.domain.target import HandlerKind
-from holdfast.engine.annex import add_sink, drop, drop_waiting, take_sinks, waiting_of
+from holdfast.engine.annex import (
+    add_sink,
+    drop,
+    drop_waiting,
+    put_waiting,
+    take_sinks,
+    waiting_of,
+)
+from holdfast.engine.approval import forget_approvals, withdraw_approvals
+from holdfast.engine.await_tree import settle
 from holdfast.engine.decision import (
     DeleteJournal,
+    DeleteStreams,
     DeleteTimers,
     EndAttempt,
     Forward,
@@ -42,6 +55,7 @@ from holdfast.engine.decision import (
     Respond,
     StartAttempt,
 )
+from holdfast.engine.detail import forget_details
 from holdfast.engine.limit import INBOX_LENGTH_MAX, STEP_FAILURES_MAX
 from holdfast.engine.on_state import apply_edit
 from holdfast.engine.promise import forget_promises, leave_promises
@@ -105,9 +119,22 @@ def deliver(draft: Draft, row: InvocationRow, notification: Notification) -> Non
             row.named_signal_index = index
     if row.status is Status.RUNNING:
         draft.act(Forward(row.id, row.attempt, notification))
-    elif row.status is Status.SUSPENDED and _is_awaited(waiting_of(draft, row), notification):
-        row.retry_count = 0
-        start(draft, row)
+    elif row.status is Status.SUSPENDED:
+        _wake(draft, row, notification)
+
+
+def _wake(draft: Draft, row: InvocationRow, notification: Notification) -> None:
+    """Begin the next attempt, if this is what a suspended invocation still waits for."""
+    waiting = waiting_of(draft, row)
+    if not _is_awaited(waiting, notification):
+        return
+    if waiting.tree is not None:
+        left = settle(waiting.tree, notification)
+        if isinstance(left, AwaitTree):
+            put_waiting(draft, row, replace(waiting, tree=left))
+            return
+    row.retry_count = 0
+    start(draft, row)
 
 
 def _is_awaited(waiting: Waiting, notification: Notification) -> bool:
@@ -260,6 +287,7 @@ def complete(
         row.timer_count = 0
         draft.delete_range(DeleteTimers(row.id))
     leave_promises(draft, row)
+    withdraw_approvals(draft, row)
     sinks = take_sinks(draft, row)
     drop(draft, row)
     for sink in sinks:
@@ -274,6 +302,10 @@ def remove(draft: Draft, row: InvocationRow) -> None:
     assert row.status is Status.COMPLETED, f"{row.id} is {row.status!r}"
     draft.rows[Table.INVOCATION, row.id] = None
     draft.delete_range(DeleteJournal(row.id))
+    forget_details(draft, row)
+    forget_approvals(draft, row)
+    if row.stream_count:
+        draft.delete_range(DeleteStreams(row.id))
     if row.handler_kind is HandlerKind.WORKFLOW:
         assert row.target.key is not None
         draft.clear_state(row.target.service, row.target.key)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from holdfast.domain.message import (
     KIND_RUN,
-    SIGNAL_CANCEL,
     Completion,
+    Emit,
     End,
     Error,
     Failure,
@@ -17,9 +17,10 @@ from holdfast.domain.message import (
     ProposeRunCompletion,
     Suspension,
 )
-from holdfast.engine.annex import close_run, put_waiting, require_open_runs
+from holdfast.engine.annex import close_run, require_open_runs
 from holdfast.engine.command import Violation, on_command, require_states
 from holdfast.engine.decision import Answer, EndAttempt, Reply
+from holdfast.engine.detail import keep_detail, keep_failed
 from holdfast.engine.lifecycle import (
     complete,
     count_step_failures,
@@ -27,23 +28,20 @@ from holdfast.engine.lifecycle import (
     fail_attempt,
     has_unseen_cancel,
     pause,
-    start,
 )
 from holdfast.engine.limit import JOURNAL_LENGTH_MAX
+from holdfast.engine.on_emit import on_emit
 from holdfast.engine.record import AttemptLost, HandlerSent
 from holdfast.engine.row import (
     AttemptFailure,
     InvocationRow,
     Status,
-    Waiting,
-    note_of_completion,
-    note_of_signal,
 )
+from holdfast.engine.suspension import on_suspension
 from holdfast.engine.view import Draft
 
 _BEHAVIOR_PAUSE = 1
 _BEHAVIOR_FAIL = 2
-_CANCEL_NOTE = note_of_signal(SIGNAL_CANCEL, None)
 
 
 def is_current(draft: Draft, row: InvocationRow | None, record: HandlerSent | AttemptLost) -> bool:
@@ -74,7 +72,7 @@ def on_handler_sent(draft: Draft, record: HandlerSent) -> None:
                 case ProposeRunCompletion():
                     _on_run_completion(draft, row, message)
                 case Suspension():
-                    _on_suspension(draft, row, message)
+                    on_suspension(draft, row, message)
                     return
                 case Error():
                     _on_error(draft, row, message)
@@ -82,9 +80,10 @@ def on_handler_sent(draft: Draft, record: HandlerSent) -> None:
                 case End():
                     _on_end(draft, row)
                     return
+                case Emit():
+                    _pin(row, record)
+                    on_emit(draft, row, message)
                 case _:
-                    _pin(row, record.deployment_id)
-                    row.stale_retry_count = 0
                     if row.journal_length >= JOURNAL_LENGTH_MAX:
                         raise Violation(
                             f"the journal has reached its limit of {JOURNAL_LENGTH_MAX} entries;"
@@ -92,7 +91,9 @@ def on_handler_sent(draft: Draft, record: HandlerSent) -> None:
                             code=500,
                             is_final=True,
                         )
-                    on_command(draft, row, message)
+                    on_command(draft, row, message, is_key_told=not record.protocol_version)
+                    _pin(row, record)
+                    row.stale_retry_count = 0
     except Violation as violation:
         draft.act(EndAttempt(row.id, record.attempt, is_abort=True))
         failure = AttemptFailure(violation.code, str(violation), draft.at_ms)
@@ -103,9 +104,12 @@ def on_handler_sent(draft: Draft, record: HandlerSent) -> None:
             fail_attempt(draft, row, failure)
 
 
-def _pin(row: InvocationRow, deployment_id: str) -> None:
+def _pin(row: InvocationRow, record: HandlerSent) -> None:
+    """Keep to the deployment, and to its version of the protocol: something of it is recorded."""
     if row.deployment_id is None:
-        row.deployment_id = deployment_id
+        row.deployment_id = record.deployment_id
+    if not row.protocol_version:
+        row.protocol_version = record.protocol_version
 
 
 def _on_run_completion(draft: Draft, row: InvocationRow, message: ProposeRunCompletion) -> None:
@@ -116,37 +120,9 @@ def _on_run_completion(draft: Draft, row: InvocationRow, message: ProposeRunComp
         )
     if row.step_failures:
         row.step_failures = tuple(f for f in row.step_failures if f.completion_id != completion_id)
+    if message.detail is not None:
+        keep_detail(draft, row, completion_id, message.detail)
     deliver(draft, row, Completion(KIND_RUN, completion_id, message.result, draft.at_ms))
-
-
-def _on_suspension(draft: Draft, row: InvocationRow, message: Suspension) -> None:
-    notes = suspension_notes(message)
-    if not notes and not message.named_signals:
-        raise Violation("a suspension without anything to wait for [HF2010]")
-    # Handlers always wait for a cancel, also when they had one, and for the next signal of a name.
-    # Only one that this attempt may not have seen before it suspended is news; the next attempt
-    # certainly sees it.
-    is_cancelled = _CANCEL_NOTE in notes and has_unseen_cancel(row)
-    is_signalled = bool(message.named_signals) and row.named_signal_index >= row.attempt_base
-    if (
-        is_cancelled
-        or is_signalled
-        or any(draft.has_notification(row.id, note) for note in notes if note != _CANCEL_NOTE)
-    ):
-        start(draft, row)
-        return
-    row.status = Status.SUSPENDED
-    row.retry_count = 0
-    waiting = Waiting(message.completions, message.signals, message.named_signals)
-    put_waiting(draft, row, waiting)
-
-
-def suspension_notes(message: Suspension) -> tuple[str, ...]:
-    """Return the notes of what a suspension waits for and what comes at most once."""
-    return (
-        *(note_of_completion(c) for c in message.completions),
-        *(note_of_signal(s, None) for s in message.signals),
-    )
 
 
 def _on_error(draft: Draft, row: InvocationRow, message: Error) -> None:
@@ -161,6 +137,7 @@ def _on_error(draft: Draft, row: InvocationRow, message: Error) -> None:
     )
     if message.failed_steps:
         count_step_failures(draft, row, message.failed_steps)
+        keep_failed(draft, row, message)
     if message.behavior == _BEHAVIOR_PAUSE and not has_unseen_cancel(row):
         row.last_failure = failure
         pause(row)

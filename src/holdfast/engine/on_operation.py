@@ -22,6 +22,7 @@ from holdfast.domain.ids import random_seed
 from holdfast.domain.message import (
     KIND_CALL,
     SIGNAL_CANCEL,
+    AskApproval,
     AttachInvocation,
     Call,
     ChildId,
@@ -34,11 +35,14 @@ from holdfast.domain.message import (
     Signal,
     Sleep,
     Void,
+    WithdrawApproval,
     completion_kind,
 )
 from holdfast.domain.target import ServiceKind
 from holdfast.engine.annex import drop_waiting, open_run
-from holdfast.engine.decision import Answer, DeleteJournal, EndAttempt, Reply
+from holdfast.engine.approval import withdraw_approval
+from holdfast.engine.decision import Answer, DeleteJournal, DeleteStreams, EndAttempt, Reply
+from holdfast.engine.detail import copy_details, forget_details
 from holdfast.engine.lifecycle import (
     admit,
     deliver,
@@ -49,6 +53,7 @@ from holdfast.engine.lifecycle import (
     start,
 )
 from holdfast.engine.limit import RESTART_LENGTH_MAX
+from holdfast.engine.on_approval import ask_approval
 from holdfast.engine.record import (
     AttachRequested,
     PauseRequested,
@@ -156,6 +161,11 @@ def on_purge_requested(draft: Draft, record: PurgeRequested) -> None:
         output = draft.entry(known.id, known.output_index)
         row = _edit(draft, known)
         draft.delete_range(DeleteJournal(row.id))
+        if row.stream_count:
+            draft.delete_range(DeleteStreams(row.id))
+            row.stream_count = 0
+        forget_details(draft, row)
+        row.detail_count = 0
         row.journal_length = 0
         row.output_index = draft.append(row, output)
 
@@ -196,6 +206,7 @@ def on_restart_requested(draft: Draft, record: RestartRequested) -> None:
         index = draft.append(row, entry)
         if isinstance(entry, Signal) and entry.index == SIGNAL_CANCEL:
             row.cancel_index = index
+    copy_details(draft, source, row, entries)
     limit_time(draft, row)
     _reopen(draft, row, entries)
     admit(draft, row)
@@ -261,7 +272,8 @@ def completion_ids_of(entry: Entry) -> tuple[int, ...]:
 def _reopen(draft: Draft, row: InvocationRow, entries: list[Entry]) -> None:
     """See to it that commands without a result get theirs in the new invocation."""
     results = {e.completion_id: e.result for e in entries if isinstance(e, Completion)}
-    for entry in entries:
+    signalled = {e.index for e in entries if isinstance(e, Signal)}
+    for place, entry in enumerate(entries):
         match entry:
             case Run(completion_id=number) if number not in results:
                 open_run(draft, row, number)
@@ -280,6 +292,10 @@ def _reopen(draft: Draft, row: InvocationRow, entries: list[Entry]) -> None:
             case GetInvocationOutput(completion_id=number) if number not in results:
                 target_id = entry.target_invocation_id
                 _attach(draft, row, target_id, number, completion_kind(entry), is_waiting=False)
+            case AskApproval(index=index) if index not in signalled:
+                ask_approval(draft, row, entry, place)
+            case WithdrawApproval(index=index):
+                withdraw_approval(draft, row, index)
             case _:
                 # The others have no result, or get it with their command.
                 pass

@@ -12,6 +12,7 @@ from holdfast.domain.message import (
     Void,
 )
 from holdfast.domain.target import HandlerKind
+from holdfast.engine.approval import is_of_approval
 from holdfast.engine.decision import Answer, Reply
 from holdfast.engine.lifecycle import (
     admit,
@@ -24,6 +25,7 @@ from holdfast.engine.lifecycle import (
     start,
 )
 from holdfast.engine.limit import JOURNAL_LENGTH_MAX
+from holdfast.engine.on_approval import expire_approval
 from holdfast.engine.on_handler_sent import is_current
 from holdfast.engine.promise import expire_promises
 from holdfast.engine.record import (
@@ -48,6 +50,7 @@ from holdfast.engine.row import (
     InvocationRow,
     Status,
     Table,
+    approval_of_slot,
     note_of_signal,
     promises_of_slot,
 )
@@ -73,7 +76,10 @@ def on_timer_fired(draft: Draft, record: TimerFired) -> None:
     if row is None or row.status is Status.COMPLETED:
         return
     row.timer_count -= 1
-    if record.slot in (SLOT_TIMEOUT, SLOT_ABORT):
+    approval = approval_of_slot(record.slot)
+    if approval is not None:
+        expire_approval(draft, row, approval)
+    elif record.slot in (SLOT_TIMEOUT, SLOT_ABORT):
         on_timeout(draft, row, record.slot)
     elif record.slot == SLOT_START:
         assert row.status is Status.SCHEDULED
@@ -107,6 +113,9 @@ def on_signal_sent(draft: Draft, record: SignalSent) -> None:
             # with the journal of another may have something to clean up, and is told when it runs.
             if is_cancel:
                 complete(draft, row, CANCELED)
+        case _ if is_of_approval(draft, row, record.signal):
+            # Only a decision completes it: it fits the form, and says who has decided.
+            draft.answer = Answer(Reply.UNSUPPORTED, row.status)
         case _ if _is_told(draft, row, record.signal):
             pass
         case _ if row.journal_length >= JOURNAL_LENGTH_MAX and not (

@@ -50,6 +50,8 @@ class HandlerSent(_Record, frozen=True, tag=2):
     messages: tuple[FromHandler, ...]
     created_at_ms: int | None = None
     """When the invocation was made: one with a key may be gone and made again. None: any."""
+    protocol_version: int = 0
+    """Of Restate's service protocol, that the attempt speaks; 0: it speaks ours."""
 
 
 class AttemptLost(_Record, frozen=True, tag=3):
@@ -71,7 +73,10 @@ class AttemptLost(_Record, frozen=True, tag=3):
 
 
 class AttemptResumed(_Record, frozen=True, tag=4):
-    """A new leader found this invocation running: its attempts of older epochs are void."""
+    """The attempt of an invocation that runs is void: another one takes its place.
+
+    A new leader found it running, or a cancellation has come too late for the attempt to hear it.
+    """
 
     invocation_id: str
 
@@ -198,6 +203,21 @@ class StateExpired(_Record, frozen=True, tag=31):
     names: tuple[str, ...]
 
 
+class ApprovalDecided(_Record, frozen=True, tag=40):
+    """A person has decided an approval. What it says fits the form: the shell has checked it."""
+
+    invocation_id: str
+    index: int
+    """Signal index."""
+    is_approved: bool
+    value: bytes = b""
+    """JSON; empty: none."""
+    arguments: bytes = b""
+    """JSON of all arguments; empty: as they were."""
+    by: str = ""
+    comment: str = ""
+
+
 class OutboxRow(_Record, frozen=True):
     """A message to another partition, kept until that partition has taken it in."""
 
@@ -224,6 +244,7 @@ Record = (
     | PurgeRequested
     | StateEdited
     | StateExpired
+    | ApprovalDecided
 )
 
 KILLED = Failure(409, "killed")

@@ -7,10 +7,13 @@ fields may be appended with defaults. Times are milliseconds since the epoch.
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import NamedTuple
 
 import msgspec
 
-from holdfast.domain.message import Entry, Outcome, StepFailures
+from holdfast.domain.approval import ApprovalStatus
+from holdfast.domain.detail import Call
+from holdfast.domain.message import AwaitTree, Entry, Outcome, StepFailures
 from holdfast.domain.retry import RetrySchedule
 from holdfast.domain.target import HandlerKind, HandlerManifest, ServiceKind, Target
 
@@ -38,13 +41,26 @@ class Table(IntEnum):
     """(table, workflow, key, name) → PromiseRow; absent while nobody asked for it"""
     ANNEX = 10
     """(table, invocation id, slot) → AnnexRow: what its InvocationRow has no room for"""
+    APPROVAL = 15
+    """(table, invocation id, signal index) → ApprovalRow; kept as long as the invocation"""
+    DETAIL = 21
+    """(table, invocation id, completion id, attempt) → DetailRow"""
+    NODE = 22
+    """(table, hash) → NodeRow: one message at its place in prompts"""
+    BLOB = 23
+    """(table, hash) → BlobRow: who uses a ContentRow"""
+    CONTENT = 24
+    """(table, hash) → ContentRow; never rewritten"""
+    STREAM = 11
+    """(table, invocation id, stream, id of the first chunk) → StreamRow; read by `Store.stream`,
+    never by key"""
 
 
 class Lookup(IntEnum):
     """What can be asked of a partition besides rows by key. Answers are never cached."""
 
-    HAS_NOTIFICATION = 101
-    """(lookup, invocation id, note) → bool; for `note` see `note_of_*`"""
+    NOTIFICATION = 101
+    """(lookup, invocation id, note) → journal index of the first, or None; see `note_of_*`"""
     CHILDREN = 102
     """(lookup, invocation id) → tuple of ids of the invocations it made"""
     ENTRY = 103
@@ -57,9 +73,18 @@ class Lookup(IntEnum):
     """(lookup, workflow, key) → tuple of names, sorted"""
     ANNEX_SINKS = 107
     """(lookup, invocation id) → tuple of the sinks in its annex, in order of slot"""
+    APPROVALS = 115
+    """(lookup, invocation id, 1: the open ones, 0: all) → tuple of signal indexes, sorted"""
+    DETAILS = 121
+    """(lookup, invocation id) → tuple of StoredDetail, by completion id and attempt"""
+    CHAIN = 122
+    """(lookup, hash of a node) → tuple of StoredNode: it and those before it in prompts, at most
+    CHAIN_NODES_MAX, the nearest first"""
+    PROMPT = 123
+    """(lookup, hash of a node) → tuple of bytes: the messages of a prompt that ends with it"""
 
 
-Key = tuple[Table | Lookup | str | int, ...]
+Key = tuple[Table | Lookup | str | int | bytes, ...]
 
 
 class _Row(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -114,11 +139,13 @@ class Sink(_Row, frozen=True):
 
 
 class Waiting(_Row, frozen=True):
-    """The await set of a suspended invocation: any member resumes it."""
+    """The await set of a suspended invocation: any member resumes it, or what the tree says."""
 
     completions: tuple[int, ...] = ()
     signals: tuple[int, ...] = ()
     named_signals: tuple[str, ...] = ()
+    tree: AwaitTree | None = None
+    """If set, it must be decided; without what has arrived. The lists have all its leaves."""
 
 
 class AttemptFailure(_Row, frozen=True):
@@ -218,6 +245,17 @@ class InvocationRow(msgspec.Struct, array_like=True, gc=False):
     named_signal_index: int = -1
     """Journal index of the last named signal."""
     is_waiting_in_annex: bool = False
+    approval_count: int = 0
+    """Approvals that it has asked for."""
+    open_approval_count: int = 0
+    """Those that are not decided."""
+    stream_count: int = 0
+    """Streams that have been written to."""
+    detail_count: int = 0
+    """Details that are kept of its steps."""
+    protocol_version: int = 0
+    """Of Restate's service protocol, pinned with the deployment; 0: not pinned, or ours is spoken,
+    or it was pinned before versions were kept."""
 
     @property
     def due_at_ms(self) -> int:
@@ -225,14 +263,117 @@ class InvocationRow(msgspec.Struct, array_like=True, gc=False):
         return max(self.created_at_ms, self.execute_at_ms)
 
 
+class StreamHead(_Row, frozen=True):
+    """The end of a stream, and what counts towards its limits."""
+
+    next_id: int = 1
+    next_lane: int = 1
+    chunk_count: int = 0
+    size_bytes: int = 0
+
+
+class Lane(_Row, frozen=True):
+    """What one run of one writer has written to one stream."""
+
+    stream: str
+    number: int
+    """Unique in the stream."""
+    first_id: int
+    next_number: int = 0
+    """Number of the chunk that is next in this run."""
+    chunk_count: int = 0
+    size_bytes: int = 0
+
+
+class Writer(_Row, frozen=True):
+    """The latest run of a writer, with one lane for each stream that it has written to."""
+
+    run: int
+    lanes: tuple[Lane, ...] = ()
+
+
 class AnnexRow(_Row, frozen=True):
     """Something of an invocation that would make its own row grow without bound.
 
-    The slot says which: see `slot_of_run`, `slot_of_sink`, `SLOT_WAITING`. An open step is all key.
+    The slot says which: see `slot_of_run`, `slot_of_sink`, `SLOT_WAITING`, `slot_of_stream`,
+    `slot_of_writer`. An open step is all key.
     """
 
     sink: Sink | None = None
     waiting: Waiting | None = None
+    head: StreamHead | None = None
+    writer: Writer | None = None
+
+
+class StreamRow(_Row, frozen=True):
+    """Chunks of one lane, with ids one after another; or the note that a lane is lost."""
+
+    lane: int
+    chunks: tuple[bytes, ...] = ()
+    """Each is JSON. None at all: the lane is lost, and its chunks are deleted."""
+    lost_from_id: int = 0
+    """Of a note: id of the first chunk that the lane had."""
+
+
+class DetailRow(_Row, frozen=True):
+    """What a try of a step was: a model call or a tool call. Its content is apart."""
+
+    at_ms: int
+    service: str
+    call: Call
+    """Without content."""
+    head: bytes | None = None
+    """Node of the last message; None: there are no messages."""
+    message_count: int = 0
+    answer: bytes | None = None
+    """Blob; None: there is none."""
+    omitted: str = ""
+    """As in `StepDetail`."""
+    is_failed: bool = False
+    """Whether the step failed without a result, to be tried again."""
+    is_copied: bool = False
+    """Whether another invocation has made the call, of which this one is a restart."""
+
+
+class StoredDetail(NamedTuple):
+    """A detail with its key."""
+
+    invocation_id: str
+    completion_id: int
+    attempt: int
+    row: DetailRow
+
+
+class NodeRow(_Row, frozen=True):
+    """A message at its place in a prompt: all that came before it is the same."""
+
+    parent: bytes
+    """Node of the message before it; empty: it is the first."""
+    blob: bytes
+    count: int
+    """Nodes that follow it, and details whose prompt it ends."""
+
+
+class StoredNode(NamedTuple):
+    """A node with its hash."""
+
+    hash: bytes
+    row: NodeRow
+
+
+class BlobRow(_Row, frozen=True):
+    """How often a message or an answer is used."""
+
+    count: int
+    """Nodes, and details whose answer it is."""
+    size_bytes: int
+
+
+class ContentRow(_Row, frozen=True):
+    """A message or an answer."""
+
+    data: bytes
+    """JSON."""
 
 
 class LockRow(_Row, frozen=True):
@@ -290,6 +431,28 @@ class PromiseRow(_Row, frozen=True):
     """When it is removed if its key has no main invocation then; 0: the key had one."""
 
 
+class ApprovalRow(_Row, frozen=True):
+    """A question to a person. What it shows and wants is in the journal, at `entry_index`."""
+
+    target: Target
+    """Whose handler asks."""
+    title: str
+    asked_at_ms: int
+    entry_index: int
+    """Journal index of the AskApproval."""
+    assignees: tuple[str, ...] = ()
+    expires_at_ms: int = 0
+    """0: never."""
+    on_timeout: str = "reject"
+    status: ApprovalStatus = ApprovalStatus.OPEN
+    decided_at_ms: int = 0
+    """When it got its final status."""
+    decision_index: int | None = None
+    """Journal index of the signal with the decision."""
+    by: str = ""
+    comment: str = ""
+
+
 class DedupRow(_Row, frozen=True):
     """How much of another partition's outbox this one has taken in."""
 
@@ -332,6 +495,16 @@ def slot_of_sink(sink: Sink) -> str:
     return f"s{sink.invocation_id}/{sink.created_at_ms}/{sink.completion_id}"
 
 
+def slot_of_stream(stream: str) -> str:
+    """Return the annex slot of the head of a stream."""
+    return f"e{stream}"
+
+
+def slot_of_writer(writer: str) -> str:
+    """Return the annex slot of a writer."""
+    return f"w/{writer}"
+
+
 SLOT_START = "start"
 SLOT_RETRY = "retry"
 SLOT_TIMEOUT = "timeout"
@@ -351,6 +524,16 @@ def promises_of_slot(slot: str) -> tuple[str, str] | None:
         return None
     size, _, names = slot[1:].partition("/")
     return names[: int(size)], names[int(size) + 1 :]
+
+
+def slot_of_approval(index: int) -> str:
+    """Return the timer slot of an approval's deadline."""
+    return f"v{index}"
+
+
+def approval_of_slot(slot: str) -> int | None:
+    """Return the signal index of the approval whose deadline a timer is; None: something else."""
+    return int(slot[1:]) if slot[0] == "v" else None
 
 
 def slot_of_completion(completion_id: int) -> str:

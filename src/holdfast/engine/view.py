@@ -11,8 +11,11 @@ from __future__ import annotations
 from collections.abc import MutableMapping, Sequence
 from copy import copy
 from hashlib import blake2b
-from typing import NamedTuple, cast
+from typing import cast
 
+import msgspec
+
+from holdfast.domain.approval import ApprovalStatus
 from holdfast.domain.ids import (
     invocation_partition_key,
     key_partition_key,
@@ -29,6 +32,8 @@ from holdfast.engine.decision import (
     ClearState,
     DeleteAnnex,
     DeleteJournal,
+    DeleteLane,
+    DeleteStreams,
     DeleteTimers,
     Range,
     Reply,
@@ -37,6 +42,7 @@ from holdfast.engine.decision import (
 )
 from holdfast.engine.record import Envelope, OutboxRow
 from holdfast.engine.row import (
+    ApprovalRow,
     HandlerRow,
     InboxRow,
     InvocationRow,
@@ -47,17 +53,32 @@ from holdfast.engine.row import (
     PartitionRow,
     Sink,
     StateRow,
+    StoredDetail,
+    StoredNode,
+    StreamRow,
     Table,
     note_of_completion,
     note_of_signal,
 )
 
-Fact = Row | HandlerRow | Entry | bool | tuple[str, ...] | tuple[Sink, ...] | None
+Fact = (
+    Row
+    | HandlerRow
+    | Entry
+    | int
+    | tuple[str, ...]
+    | tuple[int, ...]
+    | tuple[Sink, ...]
+    | tuple[StoredDetail, ...]
+    | tuple[StoredNode, ...]
+    | tuple[bytes, ...]
+    | None
+)
 """What can be known under a key."""
 
 
-_OF_JOURNAL: dict[Table | Lookup | str | int, Fact] = {
-    Lookup.HAS_NOTIFICATION: False,
+_OF_JOURNAL: dict[Table | Lookup | str | int | bytes, Fact] = {
+    Lookup.NOTIFICATION: None,
     Lookup.CHILDREN: (),
     Lookup.ENTRY: None,
 }
@@ -72,7 +93,7 @@ class Missing(Exception):
         self.keys = keys
 
 
-class Stamp(NamedTuple):
+class Stamp(msgspec.Struct, frozen=True, gc=False):
     """What the leader adds to a record: the only time and randomness the engine knows."""
 
     at_ms: int
@@ -94,7 +115,8 @@ class View:
         self.rows: dict[Key, Row | None] = {}
         self.ranges: list[Range] = []
         self.journal: list[JournalRow] = []
-        self._notes: set[tuple[str, str]] = set()
+        self._notes: dict[tuple[str, str], int] = {}
+        """Journal indexes of notifications, by invocation and note."""
         self._cleared: set[tuple[str, str]] = set()
         self._ended: set[str] = set()
         """Invocations whose annex this batch has deleted."""
@@ -142,7 +164,8 @@ class View:
         self.rows.update(draft.rows)
         if draft.journal:
             self.journal.extend(draft.journal)
-            self._notes |= draft.notes
+            for note, index in draft.notes.items():
+                self._notes.setdefault(note, index)
             for parent, made in draft.made.items():
                 self._children.setdefault(parent, []).extend(made)
         self._cleared |= draft.cleared
@@ -151,13 +174,13 @@ class View:
     def _drop_journal(self, invocation_id: str) -> None:
         # Ranges are deleted before all entries of a batch are written, also before older ones.
         self.journal = [row for row in self.journal if row.invocation_id != invocation_id]
-        self._notes = {note for note in self._notes if note[0] != invocation_id}
+        self._notes = {note: at for note, at in self._notes.items() if note[0] != invocation_id}
         self._children.pop(invocation_id, None)
         self._emptied.add(invocation_id)
 
-    def has_note(self, invocation_id: str, note: str) -> bool:
-        """Whether this batch appended a notification."""
-        return (invocation_id, note) in self._notes
+    def note_index(self, invocation_id: str, note: str) -> int | None:
+        """Return the journal index of a notification that this batch appended."""
+        return self._notes.get((invocation_id, note))
 
     def is_cleared(self, service: str, key: str) -> bool:
         """Whether this batch removed all state of an object."""
@@ -179,6 +202,18 @@ def _drop_range(rows: dict[Key, Row | None], deletion: Range) -> None:
             doomed = [k for k in rows if k[0] is Table.TIMER and k[2] == invocation_id]
         case DeleteAnnex(invocation_id):
             doomed = [k for k in rows if k[0] is Table.ANNEX and k[1] == invocation_id]
+        case DeleteStreams(invocation_id):
+            doomed = [k for k in rows if k[0] is Table.STREAM and k[1] == invocation_id]
+        case DeleteLane(invocation_id, stream, lane):
+            doomed = [
+                k
+                for k, row in rows.items()
+                if k[0] is Table.STREAM
+                and k[1] == invocation_id
+                and k[2] == stream
+                and isinstance(row, StreamRow)
+                and row.lane == lane
+            ]
         case ClearState(service, key):
             doomed = [k for k in rows if k[0] is Table.STATE and k[1] == service and k[2] == key]
         case _:
@@ -200,7 +235,8 @@ class Draft:
         self.actions: list[Action] = []
         self.answer = Answer(Reply.ACCEPTED)
         self.follow_ups: list[Envelope] = []
-        self.notes: set[tuple[str, str]] = set()
+        self.notes: dict[tuple[str, str], int] = {}
+        """As in the view."""
         self.cleared: set[tuple[str, str]] = set()
         self.ended: set[str] = set()
         """Invocations whose annex is deleted."""
@@ -314,6 +350,20 @@ class Draft:
                     (names.discard if row is None else names.add)(cast(str, row_key[3]))
         return tuple(sorted(names))
 
+    def approvals(self, invocation_id: str, *, is_open: bool) -> tuple[int, ...]:
+        """Return the signal indexes of the approvals of an invocation, or the open ones, sorted."""
+        lookup = (Lookup.APPROVALS, invocation_id, int(is_open))
+        indexes = set(cast("tuple[int, ...]", self.view.fact(lookup)))
+        for rows in (self.view.rows, self.rows):
+            for row_key, row in rows.items():
+                if row_key[0] is Table.APPROVAL and row_key[1] == invocation_id:
+                    approval = cast("ApprovalRow | None", row)
+                    is_in = approval is not None and (
+                        not is_open or approval.status is ApprovalStatus.OPEN
+                    )
+                    (indexes.add if is_in else indexes.discard)(cast(int, row_key[2]))
+        return tuple(sorted(indexes))
+
     # -- journal -------------------------------------------------------------------------------
 
     def append(self, row: InvocationRow, entry: Entry) -> int:
@@ -323,18 +373,25 @@ class Draft:
         row.last_entry_at_ms = self.at_ms
         self.journal.append(JournalRow(row.id, index, self.at_ms, entry))
         if isinstance(entry, Completion):
-            self.notes.add((row.id, note_of_completion(entry.completion_id)))
+            self.notes.setdefault((row.id, note_of_completion(entry.completion_id)), index)
             if isinstance(entry.result, ChildId):
                 self.made.setdefault(row.id, []).append(entry.result.invocation_id)
         elif isinstance(entry, Signal):
-            self.notes.add((row.id, note_of_signal(entry.index, entry.name)))
+            self.notes.setdefault((row.id, note_of_signal(entry.index, entry.name)), index)
         return index
 
     def has_notification(self, invocation_id: str, note: str) -> bool:
         """Whether a journal holds a notification."""
-        if (invocation_id, note) in self.notes or self.view.has_note(invocation_id, note):
-            return True
-        return bool(self.view.fact((Lookup.HAS_NOTIFICATION, invocation_id, note)))
+        return self.notification_index(invocation_id, note) is not None
+
+    def notification_index(self, invocation_id: str, note: str) -> int | None:
+        """Return the journal index of a notification; None when there is none."""
+        index = self.notes.get((invocation_id, note))
+        if index is None:
+            index = self.view.note_index(invocation_id, note)
+        if index is None:
+            index = cast("int | None", self.view.fact((Lookup.NOTIFICATION, invocation_id, note)))
+        return index
 
     def entry(self, invocation_id: str, index: int) -> Entry:
         """Return one journal entry."""
@@ -347,15 +404,20 @@ class Draft:
         return cast(Entry, entry)
 
     def entries(self, row: InvocationRow) -> list[Entry]:
-        """Return a whole journal. Only of an invocation that this draft has not changed."""
-        recent = {each.index: each for each in self.view.journal if each.invocation_id == row.id}
-        stored = [index for index in range(row.journal_length) if index not in recent]
+        """Return a whole journal."""
+        return self.entries_at(row, range(row.journal_length))
+
+    def entries_at(self, row: InvocationRow, indexes: Sequence[int]) -> list[Entry]:
+        """Return entries of a journal, in the order of the indexes; all are loaded at once."""
+        journal = (*self.view.journal, *self.journal)
+        recent = {each.index: each.entry for each in journal if each.invocation_id == row.id}
+        stored = [index for index in indexes if index not in recent]
         self.require([(Lookup.ENTRY, row.id, index) for index in stored])
         return [
-            recent[index].entry
+            recent[index]
             if index in recent
             else cast(Entry, self.view.fact((Lookup.ENTRY, row.id, index)))
-            for index in range(row.journal_length)
+            for index in indexes
         ]
 
     def children(self, invocation_id: str) -> tuple[str, ...]:

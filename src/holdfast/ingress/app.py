@@ -6,6 +6,7 @@ method, path, handler, body, durable acceptance. Nothing has begun before the la
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Iterable, Mapping
 
@@ -18,6 +19,7 @@ from holdfast.ingress.invoke import invoke
 from holdfast.ingress.path import find, no_route, split_path
 from holdfast.ingress.problem import IngressRefusal, error_response
 from holdfast.ingress.signal import is_signal_route, send_signal
+from holdfast.ingress.stream import EventStream, is_stream_route, open_stream
 from holdfast.server.handle import ServerHandle
 from holdfast.web.asgi import (
     ASGIApp,
@@ -89,13 +91,16 @@ class _Ingress:
             # The last place where anyone sees it: the client gets no detail.
             _logger.exception("request failed", extra={"http_path": scope["path"]})
             response = error_response(unexpected_error())
-        if response is not None:
+        if isinstance(response, EventStream):
+            with contextlib.suppress(ClientGone):
+                await response.send_to(receive, send)
+        elif response is not None:
             await send_response(send, response)
         elif app is not None:
             # Outside of the block above: what goes wrong in there may have begun to answer.
             await app(scope, receive, send)
 
-    async def _respond(self, scope: Scope, receive: Receive) -> Response:
+    async def _respond(self, scope: Scope, receive: Receive) -> Response | EventStream:
         head = read_head(scope, self._guard)
         method: str = scope["method"]
         if method == "OPTIONS":
@@ -106,6 +111,8 @@ class _Ingress:
             return await self._control.respond(method, segments[1:], head, receive)
         if is_signal_route(segments):
             return await send_signal(self._handle, method, segments, head, receive)
+        if is_stream_route(segments):
+            return await open_stream(self._handle, method, segments, head, receive)
         if method not in ("GET", "POST"):
             raise method_refusal(method, _ALLOWED)
         return await invoke(self._handle, find(self._handle, segments), head, receive)

@@ -226,6 +226,13 @@ class Control:
                 f"The server cannot take a signal for {invocation_id} now: a queue is full.",
                 hint="Try again in a moment.",
             )
+        if answer.reply is Reply.UNSUPPORTED:
+            raise Refusal(
+                409,
+                "HF1416",
+                f"{awakeable_id} is an approval: it takes decisions, not any value.",
+                hint=f"Use its link, or: holdfast approvals approve {awakeable_id}",
+            )
         # Any other answer will do: the first completion wins, and later ones are harmless.
         return Response(202, [], b"")
 

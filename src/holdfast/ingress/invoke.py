@@ -23,6 +23,19 @@ async def invoke(handle: ServerHandle, found: Found, head: Head, receive: Receiv
         ClientGone: The client left; a call that had begun goes on.
         HoldfastError: The request is refused, or the server cannot take it now.
     """
+    request = await read_request(handle, found, head, receive)
+    if found.is_send:
+        return accepted_response(await handle.send(request))
+    finished = await wait_for_client(receive, handle.call(request))
+    return finished_response(finished, output_type_of(found.row.manifest))
+
+
+async def read_request(handle: ServerHandle, found: Found, head: Head, receive: Receive) -> Request:
+    """Read what a handler is asked.
+
+    Raises:
+        HoldfastError: The request is refused.
+    """
     target, row, is_send = found
     manifest = row.manifest
     if head.idempotency_key is not None and manifest.kind is HandlerKind.WORKFLOW:
@@ -30,7 +43,7 @@ async def invoke(handle: ServerHandle, found: Found, head: Head, receive: Receiv
     delay_ms = _delay_ms(head.query, is_send) if head.query else 0
     body = await read_body(receive, head.content_length, handle.body_size_bytes_max)
     check_input(manifest, head.content_type, head.content_encoding, body)
-    request = Request(
+    return Request(
         target,
         row,
         body,
@@ -39,10 +52,6 @@ async def invoke(handle: ServerHandle, found: Found, head: Head, receive: Receiv
         handle.now_ms() + delay_ms if delay_ms else 0,
         head.retry,
     )
-    if is_send:
-        return accepted_response(await handle.send(request))
-    finished = await wait_for_client(receive, handle.call(request))
-    return finished_response(finished, output_type_of(manifest))
 
 
 def run_takes_no_idempotency_key(service: str, handler: str) -> Refusal:

@@ -22,7 +22,7 @@ from typing import TypeVar
 import msgspec
 
 from holdfast.domain.errors import RemoteProtocolError
-from holdfast.domain.message import Entry, FromHandler, Notification, Start
+from holdfast.domain.message import Entry, FromHandler, Start, ToHandler
 from holdfast.domain.target import Manifest
 
 T = TypeVar("T")
@@ -80,10 +80,10 @@ class Open(_Frame, frozen=True, tag="open"):
 
 
 class Notify(_Frame, frozen=True, tag="notify"):
-    """Recorded notifications for an attempt."""
+    """What an attempt hears once it has begun."""
 
     stream: int
-    notifications: tuple[Notification, ...]
+    notifications: tuple[ToHandler, ...]
 
 
 class CloseInput(_Frame, frozen=True, tag="input_end"):

@@ -126,7 +126,7 @@ class Verifier:
         key = self._keys.get(header.kid)
         if header.alg != "EdDSA" or key is None:
             raise IdentityError(
-                f"The request is signed with the key {header.kid}, which is not trusted",
+                f"The request is signed with the key {header.kid[:80]!r}, which is not trusted",
                 hint="Trusted are: " + ", ".join(self._keys),
             )
         try:
@@ -167,10 +167,11 @@ def _parse_token(token: str) -> _Token:
 def signed_path(path: str) -> str:
     """Return the part of a request's path that is signed."""
     parts = path.split("/")
+    # First, as where requests are served: a handler may be called `discover`.
+    if len(parts) >= 4 and parts[-3] == "invoke":
+        return "/" + "/".join(parts[-3:])
     if parts[-1] == "discover":
         return "/discover"
-    if len(parts) >= 3 and parts[-3] == "invoke":
-        return "/" + "/".join(parts[-3:])
     return path
 
 

@@ -10,10 +10,11 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from holdfast.domain.errors import HoldfastError, UsageError
-from holdfast.domain.message import Entry, Error, FromHandler, Notification, Start
+from holdfast.domain.message import Entry, Error, FromHandler, Start, ToHandler
 from holdfast.domain.retry import RetrySchedule
 from holdfast.domain.target import Manifest
 from holdfast.sdk.attempt import Attempt
+from holdfast.sdk.detail import DetailPolicy, Redact
 from holdfast.sdk.handler import Handler
 from holdfast.sdk.service import Service, VirtualObject
 from holdfast.sdk.workflow import Workflow
@@ -47,9 +48,13 @@ class App:
         identity_keys: Of an endpoint: public keys of the servers that may invoke, `publickeyv1_…`.
             None takes those in HOLDFAST_IDENTITY_KEYS, separated by spaces; without any, whoever
             reaches the endpoint may invoke.
+        capture_prompts: Whether the server keeps prompts and answers of model calls, arguments and
+            results of tools. None asks HOLDFAST_CAPTURE_PROMPTS, which is `on` unless it is set.
+        redact: Sees each call before it leaves, and returns what may be kept of it.
 
     Raises:
-        UsageError: HF0504, a service or handler cannot be served; says which and why.
+        UsageError: HF0504, a service or handler cannot be served; says which and why. HF0612,
+            HOLDFAST_CAPTURE_PROMPTS is neither `on` nor `off`.
     """
 
     def __init__(
@@ -59,6 +64,8 @@ class App:
         step_threads: int = 32,
         clock: Callable[[], int] | None = None,
         identity_keys: Sequence[str] | None = None,
+        capture_prompts: bool | None = None,
+        redact: Redact | None = None,
     ) -> None:
         self.services: dict[str, Service | VirtualObject | Workflow] = {}
         """By name."""
@@ -71,6 +78,8 @@ class App:
         self.is_draining = False
         self.clock = clock or _wall_clock_ms
         """Milliseconds since the epoch."""
+        self.details = DetailPolicy(capture_prompts, redact)
+        """What is let out of model calls."""
         self._step_threads = step_threads
         self._executor: Executor | None = None
         self._identity_keys = identity_keys
@@ -143,7 +152,7 @@ class _Refusal:
         self._is_over = False
         asyncio.get_running_loop().call_soon(self._end, (error,), None)
 
-    def send(self, notifications: Sequence[Notification]) -> None:
+    def send(self, notifications: Sequence[ToHandler]) -> None:
         """See `HandlerStream`."""
 
     def close_input(self) -> None:

@@ -23,8 +23,7 @@ import logging
 import math
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
 
@@ -34,25 +33,29 @@ from holdfast.domain.message import (
     DelayRule,
     Entry,
     Error,
+    Failure,
     Notification,
     Outcome,
     Signal,
     Start,
+    ToHandler,
     Value,
 )
-from holdfast.domain.retry import RetrySchedule
 from holdfast.sdk.bodies import CODE_USER, Bodies, delay_of, describe, stack_of
 from holdfast.sdk.branch import Branch, call_site, place
 from holdfast.sdk.context import Context
+from holdfast.sdk.emitter import Emitter
 from holdfast.sdk.foreign import completed_start, error_without_rule
 from holdfast.sdk.future import DurableFuture, DurableTimer
+from holdfast.sdk.host import Host
 from holdfast.sdk.interrupt import ENDED, Aborted, Cancelled, Interrupt, Suspended
-from holdfast.sdk.journal import JournalMismatch
-from holdfast.sdk.loop import hooks_of
+from holdfast.sdk.journal import CODE_MISMATCH, JournalMismatch
+from holdfast.sdk.loop import HandlerTask, hooks_of
 from holdfast.sdk.machine import Machine
 from holdfast.sdk.result import child_id, failure_of
 from holdfast.sdk.retryable import AskedDelay, asked_delay
 from holdfast.sdk.step import Step
+from holdfast.sdk.trace import begin_attempt
 
 if TYPE_CHECKING:
     from holdfast.sdk.handler import Handler
@@ -65,22 +68,6 @@ _REAP_ROUND_S = 5.0
 
 _reapers: set[asyncio.Task[None]] = set()
 """Kept alive here: the loop holds tasks weakly."""
-
-
-class Host(Protocol):
-    """What an attempt needs of the application."""
-
-    def now_ms(self) -> int:
-        """Return the wall clock in milliseconds since the epoch."""
-        ...
-
-    def executor(self) -> Executor:
-        """Return where the bodies of synchronous steps run."""
-        ...
-
-    def retry_of(self, handler: Handler[Any, Any]) -> RetrySchedule | None:
-        """Return the retry policy of a handler, or that of its service."""
-        ...
 
 
 class Attempt:
@@ -112,6 +99,7 @@ class Attempt:
         self.handler = handler
         self.host = host
         self.context = Context(self)
+        self.emitter = Emitter(self)
         self.is_open = True
         self.is_counting = True
         """Whether callbacks of user code are counted: until the attempt is over."""
@@ -134,18 +122,24 @@ class Attempt:
         self._failure: Error | None = None
         self._interrupt: Interrupt = Aborted("the handler has ended")
         self._reason: str | None = None
+        self._error = ""
+        """Why the attempt, or the invocation with it, has failed."""
         self._reaper: asyncio.Task[None] | None = None
         self._is_main_over = False
         context = self._outside.copy()
         context.run(place.set, Branch(self, ""))
-        self._root: asyncio.Task[None] = asyncio.Task(self._main(), loop=self.loop, context=context)
+        self.trace = begin_attempt(str(handler), start, entries)
+        if self.trace is not None:
+            self.trace.enter(context)
+        self._root: asyncio.Task[None] = HandlerTask(self._main(), loop=self.loop, context=context)
 
     # -- the server calls -------------------------------------------------------------------------
 
-    def send(self, notifications: Sequence[Notification]) -> None:
+    def send(self, notifications: Sequence[ToHandler]) -> None:
         """See `HandlerStream`."""
         if not self.is_open:
             return
+        notifications = self.emitter.sift(notifications)
         self.machine.feed(notifications)
         if self._failure is not None and any(map(_is_cancel, notifications)):
             # It waits for other steps before it fails, and a cancellation should not wait for them.
@@ -172,6 +166,7 @@ class Attempt:
             not self.busy
             and not self._bodies.running
             and not self.machine.outgoing
+            and self.emitter.is_idle
             and bool(self.machine.awaited())
         )
 
@@ -266,20 +261,25 @@ class Attempt:
 
     def run(self, branch: Branch, step: Step, site: str) -> DurableFuture[Any]:
         """Begin a step, or take its result from the journal."""
-        machine = self.machine
+        machine, leaf = self.machine, step.leaf
+        leaf.invocation_id = machine.start.invocation_id
+        leaf.step_key = branch.key("run", step.name)
         try:
             step.completion_id, step.command_index = machine.sys_run(
-                branch.path, branch.key("run", step.name), step.name, site
+                branch.path, leaf.step_key, step.name, site
             )
         except JournalMismatch as error:
             self.mismatch(error)
+        leaf.writer = self.emitter.writer_of(leaf.step_key, step.command_index)
+        if machine.start.has_extensions:
+            step.leaf.details = self.host.details
         future: DurableFuture[Any] = DurableFuture(self, step.completion_id, step.decode)
         machine.expect(step.completion_id, future)
         if not future.done():
             if machine.replay_left:
                 self._bodies.defer(step, future)
             elif self._failure is None:
-                self._bodies.start(step)
+                self._bodies.start(step, future)
         return future
 
     def child_id(self, completion_id: int) -> DurableFuture[str]:
@@ -292,10 +292,10 @@ class Attempt:
             future.set_result(known)
         return future
 
-    def give_up(self, completion_id: int) -> None:
+    def give_up(self, completion_id: int, *, is_failing: bool) -> None:
         """User code gave up the result of a call: cancel the called invocation."""
         if self.is_open:
-            self.machine.give_up(completion_id)
+            self.machine.give_up(completion_id, is_failing=is_failing)
 
     def cancel_step(self, completion_id: int) -> None:
         """Nobody wants the result of a step any more: stop its body."""
@@ -341,6 +341,8 @@ class Attempt:
                 raise
             outcome = failure
         machine = self.machine
+        for number in machine.perhaps_given_up:
+            machine.give_up(number)
         machine.sys_tell_given_up()
         while self.is_open and machine.given_up:
             # Calls that were given up before their ids were known. No place for a cancellation.
@@ -372,7 +374,9 @@ class Attempt:
             self._fail_at_once(error.to_error())
             return
         self._flush()
+        self._error = outcome.message if isinstance(outcome, Failure) else ""
         self.is_open = False
+        self.emitter.end(self._interrupt)
         self._bodies.stop()
         if not self._tasks:
             self._over()
@@ -400,7 +404,7 @@ class Attempt:
         machine = self.machine
         if self._failure is not None:
             return False
-        if machine.given_up:
+        if machine.given_up or machine.asks_given_up:
             machine.sys_tell_given_up()
         if machine.cancel_count and self._raise_cancelled():
             return True
@@ -461,6 +465,7 @@ class Attempt:
     def _suspend(self) -> None:
         suspension = self.machine.suspension()
         if suspension.completions or len(suspension.signals) > 1 or suspension.named_signals:
+            self._bodies.guards.withdraw(is_suspending=True)
             self.machine.outgoing.append(suspension)
             self._flush()
             self._end(Suspended(), None)
@@ -483,7 +488,7 @@ class Attempt:
 
     def _flush(self) -> None:
         """Send what was collected."""
-        messages = self.machine.outgoing
+        messages = self.emitter.put_before(self.machine.outgoing)
         if messages:
             self.machine.outgoing = []
             self._call_outside(self._stream.on_messages, messages)
@@ -508,6 +513,8 @@ class Attempt:
         self.schedule_tick()
 
     def _fail_at_once(self, error: Error) -> None:
+        if error.code != CODE_MISMATCH:
+            self._bodies.guards.withdraw(is_suspending=False)
         failed = self._bodies.failed
         start = self.machine.start
         if not start.has_extensions:
@@ -515,8 +522,12 @@ class Attempt:
         if failed:
             # Each is counted by its own policy, whichever error is told.
             error = msgspec.structs.replace(
-                error, related_completion_id=failed[0], failed_steps=tuple(failed)
+                error,
+                related_completion_id=failed[0],
+                failed_steps=tuple(failed),
+                failed_details=tuple(self._bodies.failed_details),
             )
+        self._error = error.message
         self.machine.outgoing.append(error)
         self._flush()
         self._end(Aborted(f"it failed: {error.message}"), None)
@@ -526,6 +537,7 @@ class Attempt:
         self.is_open = False
         self._interrupt = interrupt
         self._reason = reason
+        self.emitter.end(interrupt)
         for waiter in self.machine.drop_all():
             waiter.on_failure(interrupt)
         self._bodies.stop()
@@ -569,6 +581,8 @@ class Attempt:
     def _over(self) -> None:
         if self.is_counting:
             self.is_counting = False
+            if self.trace is not None:
+                self.trace.end(self._error)
             if self.machine.differences:
                 _logger.debug(
                     "the handler asks for other things than the journal has, which is allowed",

@@ -22,7 +22,10 @@ from holdfast.domain.errors import UsageError
 if TYPE_CHECKING:
     from random import Random
 
+    from holdfast.domain.detail import Call, StepDetail
     from holdfast.sdk.attempt import Attempt
+    from holdfast.sdk.detail import DetailPolicy
+    from holdfast.sdk.emitter import StepWriter
 
 
 class Branch:
@@ -76,13 +79,24 @@ class Branch:
 class Leaf:
     """Marks the body of a step."""
 
-    __slots__ = ("step_name",)
+    __slots__ = ("call", "detail", "details", "invocation_id", "step_key", "step_name", "writer")
 
     attempt = None
     """As in a branch that is not live, so the loop's hooks need one look only."""
 
     def __init__(self, step_name: str) -> None:
         self.step_name = step_name
+        self.invocation_id = ""
+        self.step_key = ""
+        """Journal key of the step."""
+        self.writer: StepWriter | None = None
+        """For chunks that the body writes to streams; set when the step begins."""
+        self.details: DetailPolicy | None = None
+        """None: the server has no place for details."""
+        self.call: Call | None = None
+        """What the body says that it is."""
+        self.detail: StepDetail | None = None
+        """The same, as it may leave."""
 
 
 place: ContextVar[Branch | Leaf | None] = ContextVar("holdfast_place", default=None)

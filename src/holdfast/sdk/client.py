@@ -27,13 +27,14 @@ from holdfast.sdk.exchange import (
 from holdfast.sdk.handler import Handler
 from holdfast.sdk.invocation import Invocation, result_serde
 from holdfast.sdk.retry import Duration, RetryPolicy
+from holdfast.sdk.stream_client import StreamingClient
 
 I = TypeVar("I")  # noqa: E741
 O = TypeVar("O")  # noqa: E741
 T = TypeVar("T")
 
 
-class ClientBase(ABC):
+class ClientBase(StreamingClient):
     """Asynchronous clients, apart from how requests travel."""
 
     @abstractmethod

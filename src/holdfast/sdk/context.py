@@ -20,10 +20,13 @@ from holdfast.sdk.result import nothing
 from holdfast.sdk.retry import Duration, RetryPolicy, milliseconds
 from holdfast.sdk.serde import return_annotation, serde_for
 from holdfast.sdk.step import Step
+from holdfast.sdk.unknown import OnUnknown, check_on_unknown
+from holdfast.sdk.verb_approve import ApproveVerbs
 from holdfast.sdk.verb_call import CallVerbs
 from holdfast.sdk.verb_promise import PromiseVerbs
 from holdfast.sdk.verb_signal import SignalVerbs
 from holdfast.sdk.verb_state import StateVerbs
+from holdfast.sdk.verb_stream import StreamVerbs
 from holdfast.sdk.verb_workflow import WorkflowVerbs
 
 I = TypeVar("I")  # noqa: E741
@@ -31,7 +34,9 @@ O = TypeVar("O")  # noqa: E741
 T = TypeVar("T")
 
 
-class Context(CallVerbs, PromiseVerbs, SignalVerbs, StateVerbs, WorkflowVerbs):
+class Context(
+    ApproveVerbs, CallVerbs, PromiseVerbs, SignalVerbs, StateVerbs, StreamVerbs, WorkflowVerbs
+):
     """The running invocation. Handlers get it as their first argument; see also `current()`."""
 
     __slots__ = ()
@@ -81,6 +86,7 @@ class Context(CallVerbs, PromiseVerbs, SignalVerbs, StateVerbs, WorkflowVerbs):
         /,
         *args: Any,
         retry: RetryPolicy | None = None,
+        on_unknown: OnUnknown = "retry",
         type: Any = None,
         **kwargs: Any,
     ) -> DurableFuture[T]: ...
@@ -93,6 +99,7 @@ class Context(CallVerbs, PromiseVerbs, SignalVerbs, StateVerbs, WorkflowVerbs):
         /,
         *args: Any,
         retry: RetryPolicy | None = None,
+        on_unknown: OnUnknown = "retry",
         type: Any = None,
         **kwargs: Any,
     ) -> DurableFuture[T]: ...
@@ -104,25 +111,34 @@ class Context(CallVerbs, PromiseVerbs, SignalVerbs, StateVerbs, WorkflowVerbs):
         /,
         *args: Any,
         retry: RetryPolicy | None = None,
+        on_unknown: OnUnknown = "retry",
         type: Any = None,
         **kwargs: Any,
     ) -> DurableFuture[Any]:
         """Run a step: a side effect whose result is recorded, so that it is not repeated.
 
         The step begins now; await it for its result. An async function runs on the event loop, any
-        other one in a thread. The body may run more than once if the process dies before its result
-        is recorded; it must not use durable verbs itself. Cancelling the future, or the invocation,
-        cancels an async body.
+        other one in a thread. It must not use durable verbs itself. Cancelling the future, or the
+        invocation, cancels an async body.
+
+        If the process dies while the body runs, or before its result is recorded, nobody knows
+        whether it happened. `on_unknown` says what then: "retry" runs it again. All others cost a
+        commit before the body begins, and the body begins once unless more is known: "fail" raises
+        `TerminalError` at the await; "ask" waits for a person; a function is called with
+        `hf.idempotency_key()` of the step and its arguments, and returns `hf.Happened(value)` or
+        `hf.NotHappened()`. Exceptions of the body are known: `retry` is about them.
 
         Args:
             name: Part of the journal key: the same name may be used again, a name that is in the
                 journal of an open invocation must not be changed.
             fn: What to run, with `*args` and `**kwargs`.
             retry: For failures of this step. None: the handler's policy.
+            on_unknown: What to do when it began and its outcome was lost.
             type: Of the result, where the annotation of `fn` does not say it; or a `Serde`.
 
         Raises:
-            TerminalError: At the await: raised by the body, or its retries are used up.
+            TerminalError: At the await: raised by the body, its retries are used up, or HF0580,
+                its outcome is unknown.
             UsageError: HF0504, there is no JSON for the type of the result.
         """
         branch = self._branch("run")
@@ -132,8 +148,11 @@ class Context(CallVerbs, PromiseVerbs, SignalVerbs, StateVerbs, WorkflowVerbs):
                 code="HF0507",
                 hint=f"Write ctx.run({name!r}, function, argument, …).",
             )
+        if on_unknown != "retry":
+            check_on_unknown(name, on_unknown)
         serde = serde_for(return_annotation(fn) if type is None else type)
-        return self._attempt.run(branch, Step(name, fn, args, kwargs, serde, retry), call_site())
+        step = Step(name, fn, args, kwargs, serde, retry, on_unknown)
+        return self._attempt.run(branch, step, call_site())
 
     def sleep(self, delay: Duration, name: str = "") -> DurableFuture[None]:
         """Sleep durably: seconds or years, without a process. `asyncio.sleep` does the same."""

@@ -42,6 +42,21 @@ def completed_start(start: Start, entries: Sequence[Entry], now_ms: int) -> Star
     return replace(start, step_failures=failures)
 
 
+def with_own_count(known: StepFailures | None, own: tuple[int, int]) -> StepFailures | None:
+    """Return how often a step has failed that records its failures itself.
+
+    Args:
+        known: What the server counts. Each record of a failure is a command, so it counts those
+            since the last one, and that one.
+        own: Recorded failures, and the time of the first.
+    """
+    count, since_ms = own
+    if count == 0:
+        return known
+    later = 0 if known is None else max(0, known.count - 1)
+    return StepFailures(0 if known is None else known.completion_id, count + later, since_ms)
+
+
 def error_without_rule(error: Error, start: Start, schedule: RetrySchedule | None) -> Error:
     """Count a failure that chooses its wait here, as such a server would not count it.
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from holdfast.domain.message import Failure, Result
 from holdfast.sdk.branch import is_shielded
 from holdfast.sdk.deadline import note_passed
+from holdfast.sdk.interrupt import FAILING
 from holdfast.sdk.result import error_of
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ class CallFuture(DurableFuture[T]):
         """
         if not super().cancel(msg):
             return False
-        self._attempt.give_up(self._number)
+        self._attempt.give_up(self._number, is_failing=msg == FAILING)
         return True
 
     @property

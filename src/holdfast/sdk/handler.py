@@ -94,18 +94,16 @@ class Handler(Generic[I, O_co]):
             SerdeError: The result has no JSON.
         """
         input, output = self._resolved()
-        if self.has_input:
-            try:
-                arg = input.decode(request.value.content)
-            except SerdeError as error:
-                raise TerminalError(
-                    f"Bad input for {self}: {error.message} [{_BAD_INPUT}]",
-                    code=_BAD_INPUT_CODE,
-                    metadata={"error_code": _BAD_INPUT},
-                ) from error
-            result = await self._run(ctx, arg)
-        else:
-            result = await self._run(ctx)
+        try:
+            # Also without a parameter: what was sent was meant for something.
+            arg = input.decode(request.value.content)
+        except SerdeError as error:
+            raise TerminalError(
+                f"Bad input for {self}: {error.message} [{_BAD_INPUT}]",
+                code=_BAD_INPUT_CODE,
+                metadata={"error_code": _BAD_INPUT},
+            ) from error
+        result = await (self._run(ctx, arg) if self.has_input else self._run(ctx))
         try:
             return output.encode(result)
         except SerdeError as error:

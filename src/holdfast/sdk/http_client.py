@@ -12,11 +12,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import http.client
+import re
 import ssl
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import AsyncGenerator, Generator
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from types import TracebackType
 from typing import Any, NoReturn, cast
 from urllib.parse import quote, urlsplit
@@ -34,7 +36,9 @@ from holdfast.domain.errors import (
 from holdfast.domain.message import Failure
 from holdfast.domain.retry import RetrySchedule
 from holdfast.sdk.client import ClientBase, SyncClientBase
-from holdfast.sdk.exchange import Exchange, Reply
+from holdfast.sdk.exchange import Exchange, Reply, asking
+from holdfast.sdk.sse import EventParser, SentEvent
+from holdfast.sdk.stream_client import OPENED, Watch
 
 _HTTP_OK = range(200, 300)
 _HTTP_NOT_FOUND = 404
@@ -43,8 +47,17 @@ _HTTP_TOO_MANY = 429
 _HTTP_NOT_READY = 470
 _HTTP_SERVER_ERROR = 500
 
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
+_LINE_BREAK = re.compile(r"[\r\n\0]")
+_ODD = re.compile(r"[^!-~]")
+"""What a request line cannot hold."""
+_OF_THE_CONNECTION = frozenset({"connection", "content-length", "host", "transfer-encoding"})
+"""Headers that say how a request travels."""
+
 _IDLE_CONNECTIONS_MAX = 64
 _READ_SIZE_BYTES = 65_536
+_SILENCE_S = 60.0
+"""A stream whose server is there says so four times as often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +73,18 @@ class _Origin:
 
     @staticmethod
     def parse(url: str) -> _Origin:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        try:
+            parts = urlsplit(url)
+            host, port = parts.hostname, parts.port
+        except ValueError:
+            parts, host, port = urlsplit(""), None, None
+        if parts.scheme not in ("http", "https") or not host or _ODD.search(parts.path):
             raise UsageError(
                 f"{url!r} is no address of a server: expected http://host:port", code="HF0507"
             )
         is_secure = parts.scheme == "https"
-        port = parts.port or (443 if is_secure else 80)
-        return _Origin(url, parts.hostname, port, is_secure, parts.path.rstrip("/"))
+        port = port or (443 if is_secure else 80)
+        return _Origin(url, host, port, is_secure, parts.path.rstrip("/"))
 
     @property
     def authority(self) -> str:
@@ -105,9 +122,6 @@ class _Routes:
         origin = self._admin() if exchange.verb == "cancel" else self.ingress
         method, path = self._route(exchange)
         headers = {name.lower(): value for name, value in exchange.headers}
-        for name, value in headers.items():
-            if any(mark in name + value for mark in "\r\n\0"):
-                raise UsageError(f"The header {name!r} has a line break in it", code="HF0507")
         if exchange.content:
             headers["content-type"] = exchange.content_type
         if exchange.idempotency_key is not None:
@@ -116,6 +130,8 @@ class _Routes:
             headers["holdfast-retry"] = _retry_header(exchange.retry)
         if self._token is not None:
             headers["authorization"] = f"Bearer {self._token}"
+        for name, value in headers.items():
+            _check_header(name, value)
         is_repeatable = method == "GET" or exchange.idempotency_key is not None
         return _Request(
             origin, method, origin.path + path, headers, exchange.content, is_repeatable
@@ -144,6 +160,21 @@ class _Routes:
                 is_new=body.get("status") != "PreviouslyAccepted",
             )
         return Reply(result=response.body, invocation_id=invocation_id)
+
+    def stream_request(self, watch: Watch) -> _Request:
+        """Return the request that reads a stream."""
+        query = f"?stream={watch.stream}"
+        request = self.request(watch.exchange or asking("attach", watch.invocation_id))
+        prefix = request.origin.path
+        if watch.exchange is not None:
+            target = request.path.removeprefix(prefix)
+            request.path = f"{prefix}/holdfast/v1/stream{target}{query}"
+        else:
+            invocation_id = quote(watch.invocation_id, safe="")
+            request.path = f"{prefix}/holdfast/v1/invocations/{invocation_id}/stream{query}"
+        if watch.last_id:
+            request.headers["last-event-id"] = watch.last_id
+        return request
 
     def _admin(self) -> _Origin:
         if self.admin is None:
@@ -175,6 +206,23 @@ class _Routes:
                 invocation_id, name = quote(exchange.id, safe=""), quote(exchange.name, safe="")
                 path = f"/holdfast/v1/invocations/{invocation_id}/signals/{name}"
                 return "POST", path if exchange.verb == "signal" else f"{path}/reject"
+
+
+def _check_header(name: str, value: str) -> None:
+    """Refuse what would not arrive as one header.
+
+    Raises:
+        UsageError: HF0507.
+    """
+    if _LINE_BREAK.search(name + value):
+        problem = "has a line break in it"
+    elif not _TOKEN.fullmatch(name) or name in _OF_THE_CONNECTION:
+        problem = "cannot be set"
+    elif max(value, default="") > "\xff":
+        problem = "has characters that are not of Latin-1: encode them, for instance as a URL does"
+    else:
+        return
+    raise UsageError(f"The header {name!r} {problem}", code="HF0507")
 
 
 def _retry_header(retry: RetrySchedule) -> str:
@@ -313,19 +361,42 @@ class _Connection:
         return not (self._must_close or self._reader.at_eof() or self._writer.is_closing())
 
     async def perform(self, request: _Request) -> _Response:
+        """Send a request and return its whole answer."""
+        response = await self.begin(request)
+        while not self._is_complete:
+            await self._feed()
+        response.body = b"".join(self._body)
+        return response
+
+    async def begin(self, request: _Request) -> _Response:
+        """Send a request and return its answer without the body."""
         lines = [f"{request.method} {request.path} HTTP/1.1", f"host: {request.origin.authority}"]
         lines += [f"{name}: {value}" for name, value in request.headers.items()]
         if request.body or request.method != "GET":
             lines.append(f"content-length: {len(request.body)}")
         self._writer.write("\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + request.body)
         self._response, self._body, self._is_complete = _Response(), [], False
-        while not self._is_complete:
-            data = await self._reader.read(_READ_SIZE_BYTES)
-            if not data:
-                raise ConnectionError("the server closed it without an answer")
-            self._parser.feed_data(data)
-        self._response.body = b"".join(self._body)
+        while not self._response.status:
+            await self._feed()
         return self._response
+
+    async def pieces(self) -> AsyncGenerator[bytes]:
+        """Read the body as it comes."""
+        while True:
+            body, self._body = self._body, []
+            if body:
+                yield b"".join(body)
+            elif self._is_complete:
+                return
+            else:
+                async with asyncio.timeout(_SILENCE_S):
+                    await self._feed()
+
+    async def _feed(self) -> None:
+        data = await self._reader.read(_READ_SIZE_BYTES)
+        if not data:
+            raise ConnectionError("the server closed it without an answer")
+        self._parser.feed_data(data)
 
     def close(self) -> None:
         self._writer.close()
@@ -378,6 +449,27 @@ class Client(ClientBase):
         trace: TracebackType | None,
     ) -> None:
         await self.close()
+
+    async def _events(self, watch: Watch) -> AsyncGenerator[SentEvent]:
+        request = self._routes.stream_request(watch)
+        connection: _Connection | None = None
+        try:
+            # Not one that is idle: it is ours until the stream ends.
+            connection = await _connect(request.origin)
+            response = await connection.begin(request)
+            if response.status != HTTPStatus.OK:
+                response.body = b"".join([piece async for piece in connection.pieces()])
+                _raise_error(watch.exchange or asking("attach", watch.invocation_id), response)
+            yield SentEvent("", OPENED, response.headers.get("x-restate-id", "").encode())
+            parser = EventParser()
+            async for piece in connection.pieces():
+                for event in parser.feed(piece):
+                    yield event
+        except (OSError, TimeoutError, httptools.HttpParserError) as error:
+            raise _unreachable(request.origin, error) from error
+        finally:
+            if connection is not None:
+                connection.close()
 
     async def _exchange(self, exchange: Exchange) -> Reply:
         request = self._routes.request(exchange)

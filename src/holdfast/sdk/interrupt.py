@@ -37,6 +37,19 @@ class Aborted(Interrupt):
         )
 
 
+class Carried(BaseException):
+    """Carries an error past the `except Exception` of a framework, to whoever takes it out.
+
+    A handler that ends with it ends with the error.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(
+            f"{type(error).__name__}: {error}. Never catch BaseException around durable calls."
+        )
+        self.error = error
+
+
 class Cancelled(TerminalError):
     """How a cancellation of the invocation is raised where it waits."""
 
@@ -46,6 +59,8 @@ class Cancelled(TerminalError):
 
 ENDED = "the attempt has ended"
 """Message of cancellations that clean up after an attempt."""
+FAILING = "another task has failed, and the attempt will be repeated"
+"""Message of cancellations whose cause no journal has: the next attempt may not see them."""
 
 
 def is_aftermath(error: Any) -> bool:
@@ -57,4 +72,6 @@ def is_aftermath(error: Any) -> bool:
         return all(map(is_aftermath, error.exceptions))
     if isinstance(error, asyncio.CancelledError):
         return error.args == (ENDED,)
+    if isinstance(error, Carried):
+        return is_aftermath(error.error)
     return isinstance(error, Interrupt | Cancelled)

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from holdfast.domain.errors import HoldfastError, LocalProtocolError
 from holdfast.domain.message import (
+    AskApproval,
     AttachInvocation,
     Call,
     ClearAllState,
@@ -35,9 +36,11 @@ from holdfast.domain.message import (
     SetState,
     Sleep,
     Value,
+    WithdrawApproval,
     message_type,
 )
 from holdfast.sdk.program_clock import is_reading
+from holdfast.sdk.step_try import is_try
 
 C = TypeVar("C", bound=Command)
 
@@ -93,6 +96,8 @@ class Journal:
         """What `ctx.patched` has answered, by key; what is recorded was True."""
         self._readings: dict[str, int] = {}
         """Completion ids of recorded readings of the clock, by key."""
+        self._tries: list[Run] = []
+        """Records of tries of steps."""
         self._next_completion_id = 1
         self._load(commands)
 
@@ -121,6 +126,10 @@ class Journal:
             if isinstance(command, Run) and is_reading(command.key):
                 # Nor these: whether the clock is read depends on what is known of the time.
                 self._readings[command.key] = command.completion_id
+                continue
+            if isinstance(command, Run) and is_try(command.key):
+                # Nor these: they belong to a step, and are there for it and not for the program.
+                self._tries.append(command)
                 continue
             self._recorded[command.key] = (command, index)
             branch = branch_of(command.key)
@@ -181,14 +190,30 @@ class Journal:
         if is_patched is None:
             is_patched = self._patches[key] = not self._recorded
             if is_patched:
-                number = self._allocate()
-                self._emit(Run(number, f"{PATCHED}{patch_id}", key, site))
-                self.outgoing.append(ProposeRunCompletion(number, Value(b"true")))
+                self._write(key, f"{PATCHED}{patch_id}", b"true", site)
         return is_patched
+
+    def unclaimed_step(self, key: str) -> Run | None:
+        """Return a recorded step that nobody has asked for yet."""
+        found = self._recorded.get(key)
+        return found[0] if found is not None and isinstance(found[0], Run) else None
+
+    def skip(self, path: str, kept: str) -> None:
+        """Claim all that is recorded in a branch and below it, but the command with this key."""
+        for key in [key for key in self._recorded if key.startswith(f"{path}/") and key != kept]:
+            del self._recorded[key]
+            self._unclaimed[branch_of(key)] -= 1
 
     def unclaimed(self) -> list[Command]:
         """Return the recorded commands that the program has not asked for, in recorded order."""
         return [command for command, _ in self._recorded.values()]
+
+    def _write(self, key: str, name: str, content: bytes, site: str = "") -> int:
+        """Record a step that is done. Returns its completion id."""
+        number = self._allocate()
+        self._emit(Run(number, name, key, site))
+        self.outgoing.append(ProposeRunCompletion(number, Value(content)))
+        return number
 
     def _allocate(self) -> int:
         number = self._next_completion_id
@@ -205,6 +230,11 @@ class Journal:
 def is_gate(key: str) -> bool:
     """Return whether a journal key is that of `ctx.patched`, and not one in a branch so named."""
     return key.startswith(PATCHED) and not branch_of(key)
+
+
+def is_own(key: str) -> bool:
+    """Return whether a journal key is that of a record that no program asks for by its key."""
+    return is_gate(key) or is_reading(key) or is_try(key)
 
 
 def branch_of(key: str) -> str:
@@ -231,6 +261,8 @@ _KINDS: dict[type, str] = {
     GetPromise: "promise",
     PeekPromise: "peek_promise",
     CompletePromise: "resolve_promise or reject_promise",
+    AskApproval: "approve",
+    WithdrawApproval: "withdraw",
     Output: "output",
 }
 

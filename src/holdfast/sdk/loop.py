@@ -19,13 +19,18 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import sys
 from collections.abc import Callable, Coroutine
+from types import FrameType, MethodType
 from typing import TYPE_CHECKING, Any, cast
 
 from holdfast.sdk.branch import Branch, place
+from holdfast.sdk.deadline import note_passed
 from holdfast.sdk.future import DurableFuture
-from holdfast.sdk.interrupt import is_aftermath
+from holdfast.sdk.interrupt import FAILING, is_aftermath
+from holdfast.sdk.result import is_final
+from holdfast.sdk.thread import run_counted
 
 if TYPE_CHECKING:
     from holdfast.sdk.attempt import Attempt
@@ -33,7 +38,17 @@ if TYPE_CHECKING:
 _INSTALLED = "_holdfast_hooks"
 
 
-class BranchTask(asyncio.Task[Any]):
+class HandlerTask(asyncio.Task[Any]):
+    """A task of user code, whose cancellations say whether each further attempt sees them, too."""
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        """Cancel it; see `asyncio.Task`. Nobody but asyncio, races and attempts gives a message."""
+        if msg is None:
+            msg = _why_cancelled(sys._getframe(1))  # pyright: ignore[reportPrivateUsage]
+        return super().cancel(msg)
+
+
+class BranchTask(HandlerTask):
     """A task with a hash that is the same on replay: so sets of tasks iterate alike."""
 
     def __init__(
@@ -134,6 +149,8 @@ class Hooks:
         if branch is None or (attempt := branch.attempt) is None or not attempt.is_counting:
             return self.call_soon(callback, *args, context=context)
         attempt.busy += 1
+        if type(callback) is MethodType:
+            note_passed(callback, args)
         counted = _Counted(attempt, callback, args)
         counted.handle = self.call_soon(counted, context=context)
         return counted
@@ -173,6 +190,9 @@ class Hooks:
         return attempt.start_timer(branch, attempt.time_s + delay, callback, args, context)
 
     def _hooked_run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:
+        branch = place.get()
+        if branch is not None and (attempt := branch.attempt) is not None and attempt.is_counting:
+            func = functools.partial(run_counted, attempt, func)
         future = self._run_in_executor(executor, func, *args)
         self.count_until_done(future)
         return future
@@ -261,6 +281,29 @@ async def _await(future: DurableFuture[Any]) -> Any:
 
 
 def _nothing() -> None: ...
+
+
+# -- cancellations --------------------------------------------------------------------------------
+
+_group = vars(asyncio.TaskGroup)
+_ABORT, _ON_TASK_DONE = _group["_abort"].__code__, _group["_on_task_done"].__code__
+
+
+def _why_cancelled(frame: FrameType) -> str | None:
+    """Return the message of a cancellation that has none, from who makes it.
+
+    A task group cancels its tasks and its parent because of an error, which is in the frame. Who
+    cancels others on being cancelled passes on why.
+    """
+    handled = sys.exception()
+    if isinstance(handled, asyncio.CancelledError):
+        return None if is_final(handled) else str(handled.args[0])
+    if frame.f_code is _ABORT and frame.f_back is not None:
+        frame = frame.f_back
+    elif frame.f_code is not _ON_TASK_DONE:
+        return None
+    error = frame.f_locals.get("exc")
+    return FAILING if isinstance(error, BaseException) and not is_final(error) else None
 
 
 # -- children -------------------------------------------------------------------------------------

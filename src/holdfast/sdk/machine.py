@@ -33,6 +33,7 @@ from typing import NamedTuple, Protocol
 import xxhash
 from msgspec.structs import replace
 
+from holdfast.domain.detail import StepDetail
 from holdfast.domain.errors import UsageError
 from holdfast.domain.message import (
     SIGNAL_CANCEL,
@@ -72,9 +73,11 @@ from holdfast.domain.message import (
     Value,
     Void,
 )
-from holdfast.sdk.journal import Journal, branch_of
+from holdfast.sdk.asking import Asking
+from holdfast.sdk.journal import branch_of
 from holdfast.sdk.local_state import LocalState
 from holdfast.sdk.program_clock import Readings
+from holdfast.sdk.step_try import StepTries
 
 _READS: tuple[type[GetEagerState | GetLazyState], ...] = (GetEagerState, GetLazyState)
 _LISTINGS: tuple[type[GetEagerStateKeys | GetLazyStateKeys], ...] = (
@@ -117,7 +120,7 @@ class Arrival(NamedTuple):
     result: Result
 
 
-class Machine(Journal):
+class Machine(Asking):
     """State of one attempt.
 
     Args:
@@ -138,6 +141,7 @@ class Machine(Journal):
         """Why, of the latest one."""
         self.state = LocalState(start)
         self._clock = Readings(self._readings, entries)
+        self.tries = StepTries(start, self._tries, entries, self._write)
 
         self._notifications: deque[Notification] = deque(
             e for e in entries if isinstance(e, Completion | Signal)
@@ -158,6 +162,8 @@ class Machine(Journal):
         self._child_ids: dict[int, str] = {}
         self.given_up: dict[int, tuple[int, str]] = {}
         """Calls whose result user code gave up and that were not told; values as in `_calls`."""
+        self.perhaps_given_up: list[int] = []
+        """Calls that it gave up because of an error. It holds if the handler ends all the same."""
 
     # -- facts ------------------------------------------------------------------------------------
 
@@ -180,6 +186,10 @@ class Machine(Journal):
     def has_arrivals(self) -> bool:
         """Whether there are notifications that have not had their turn."""
         return bool(self._notifications)
+
+    def pending(self) -> list[Notification]:
+        """Return the recorded notifications whose turn has not come."""
+        return list(self._notifications)[: self.replay_left]
 
     def take(self) -> Arrival | None:
         """Give the next notification its turn. Returns None if nobody waits for it.
@@ -320,19 +330,18 @@ class Machine(Journal):
     # -- operations: all return what is needed to wait --------------------------------------------
 
     def sys_run(self, path: str, key: str, name: str, site: str) -> tuple[int, int]:
-        """A step. Returns (completion id, command index).
-
-        A step that is recorded without completion is executed again.
-        """
+        """A step. Returns (completion id, command index). Without completion it runs again."""
         found = self._claim(path, key, "run", name, site, Run)
         if found is not None:
             return found[0].completion_id, found[1]
         number = self._allocate()
         return number, self._emit(Run(number, name, key, site))
 
-    def sys_propose(self, completion_id: int, result: Outcome) -> None:
+    def sys_propose(
+        self, completion_id: int, result: Outcome, detail: StepDetail | None = None
+    ) -> None:
         """The result of a step, to be recorded."""
-        self.outgoing.append(ProposeRunCompletion(completion_id, result))
+        self.outgoing.append(ProposeRunCompletion(completion_id, result, detail))
 
     def sys_sleep(self, path: str, key: str, name: str, wake_at_ms: int, site: str) -> int:
         """A timer. Returns the completion id. If it is recorded, the recorded time holds."""
@@ -503,8 +512,15 @@ class Machine(Journal):
         if self._claim(path, key, kind, f"{invocation_id} {name}", site, SendSignal) is None:
             self._emit(SendSignal(invocation_id, result, None, name, "", key, site))
 
-    def give_up(self, completion_id: int) -> None:
-        """User code does not want the result of a call any more: `sys_tell_given_up` cancels it."""
+    def give_up(self, completion_id: int, *, is_failing: bool = False) -> None:
+        """User code does not want the result of a call any more: `sys_tell_given_up` cancels it.
+
+        Args:
+            is_failing: It is because the attempt seems to fail, so it holds only if it does not.
+        """
+        if is_failing:
+            self.perhaps_given_up.append(completion_id)
+            return
         call = self._calls.pop(completion_id, None)
         if call is not None:
             self.given_up[completion_id] = call
@@ -515,6 +531,7 @@ class Machine(Journal):
         Call only when all user code waits, or has ended with an outcome: what an attempt gives up
         while it fails, the next attempt may want.
         """
+        self.sys_withdraw()
         for number, (child, call_key) in list(self.given_up.items()):
             if child in self._child_ids:
                 del self.given_up[number]

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast, overload
 
 from holdfast.domain.errors import UsageError
-from holdfast.sdk.interrupt import ENDED, Interrupt
+from holdfast.sdk.interrupt import ENDED, FAILING, Interrupt
+from holdfast.sdk.result import is_final
 
 T = TypeVar("T")
 A = TypeVar("A")
@@ -70,18 +71,19 @@ async def race(*awaitables: Awaitable[Any]) -> Winner[Any]:
     runners: list[asyncio.Future[Any]] = [asyncio.ensure_future(one) for one in awaitables]
     try:
         await asyncio.wait(runners, return_when=asyncio.FIRST_COMPLETED)
-    except asyncio.CancelledError:
-        await _stop(runners)
+    except asyncio.CancelledError as error:
+        await _stop(runners, is_failing=not is_final(error))
         raise
     index = next(index for index, runner in enumerate(runners) if runner.done())
     winner = runners[index]
-    await _stop(runners)
+    failure = None if winner.cancelled() else winner.exception()
+    await _stop(runners, is_failing=failure is not None and not is_final(failure))
     return Winner(index, winner.result())
 
 
-async def _stop(runners: Sequence[asyncio.Future[Any]]) -> None:
+async def _stop(runners: Sequence[asyncio.Future[Any]], *, is_failing: bool) -> None:
     for runner in runners:
-        runner.cancel()
+        runner.cancel(FAILING if is_failing else None)
     cancelled: asyncio.CancelledError | None = None
     while left := [runner for runner in runners if not runner.done()]:
         try:

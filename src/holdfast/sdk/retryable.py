@@ -35,6 +35,11 @@ class RetryableError(Exception):
         UsageError: HF0507, the delay is no duration.
     """
 
+    # For subclasses that do not call `__init__`.
+    message: str = ""
+    delay: Duration | None = None
+    delay_ms: int | None = None
+
     def __init__(self, message: str = "", delay: Duration | None = None) -> None:
         super().__init__(message)
         self.message = message

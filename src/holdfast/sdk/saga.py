@@ -2,9 +2,9 @@
 
 An undo is registered before what it undoes. If the block ends with an error that is *final*, the
 undos run in reverse order, each as a durable step. Final are terminal errors, among them the
-cancellation of the invocation, and the cancellations and timeouts of asyncio, which are recorded.
+cancellation of the invocation, and the deadlines and cancellations of asyncio that a journal has.
 Any other error only fails the attempt: the next one continues where this one was, and there is
-nothing to undo.
+nothing to undo. So it is with cancellations that come from such an error in another task.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from types import TracebackType
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar
 
 from holdfast.domain.errors import TerminalError, UsageError
 from holdfast.sdk.branch import shield
 from holdfast.sdk.context import current
 from holdfast.sdk.interrupt import ENDED
-from holdfast.sdk.result import failure_of
+from holdfast.sdk.result import is_final
 from holdfast.sdk.retry import RetryPolicy
 
 T = TypeVar("T")
@@ -106,7 +106,7 @@ class Saga:
     ) -> None:
         self._is_open = False
         undos, self._undos = self._undos[::-1], []
-        if error is None or not undos or not _is_final(error):
+        if error is None or not undos or not is_final(error):
             return
         failures, cancelled = await _undisturbed(_compensate(undos))
         if failures:
@@ -123,21 +123,15 @@ def saga() -> Saga:
             saga.compensate(cancel_flight, trip)
             await ctx.run("book flight", book_flight, trip)
 
-    If the block ends with a `TerminalError` (also of a cancellation), a `TimeoutError` or an
-    `asyncio.CancelledError`, the undos run in reverse order and the error goes on. No cancellation
-    interrupts them: one that comes meanwhile is raised where the invocation waits next. An undo
-    that fails is tried again by its policy; if it fails for good, the others run all the same, and
-    `CompensationError` is raised. Killing an invocation undoes nothing.
+    If the block ends with a `TerminalError` (also of a cancellation), with a deadline of asyncio
+    that has passed or with an `asyncio.CancelledError`, the undos run in reverse order and the
+    error goes on. They do not run where the cancellation comes from a task group or a race in which
+    another task has failed with an error that is tried again. No cancellation interrupts them: one
+    that comes meanwhile is raised where the invocation waits next. An undo that fails is tried
+    again by its policy; if it fails for good, the others run all the same, and `CompensationError`
+    is raised. Killing an invocation undoes nothing.
     """
     return Saga()
-
-
-def _is_final(error: BaseException) -> bool:
-    if isinstance(error, BaseExceptionGroup):
-        return all(map(_is_final, cast("BaseExceptionGroup[BaseException]", error).exceptions))
-    if isinstance(error, asyncio.CancelledError):
-        return error.args != (ENDED,)
-    return isinstance(error, TimeoutError) or failure_of(error) is not None
 
 
 async def _compensate(undos: list[_Undo]) -> list[tuple[str, TerminalError]]:

@@ -8,6 +8,7 @@ imported only then. `None` is no bytes at all. Never pickle.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib.util
 import types
 import typing
@@ -220,12 +221,14 @@ def _pydantic_serde(annotation: Any) -> Serde[Any] | None:
 
 def return_annotation(function: Callable[..., Any]) -> Any:
     """Return the annotated result type of a function, or `Any`."""
-    while (inner := getattr(function, "func", None)) is not None:  # functools.partial
-        function = inner
+    while isinstance(function, functools.partial):
+        function = function.func  # pyright: ignore[reportUnknownMemberType]  # of any function
     if not hasattr(function, "__annotations__"):
         function = type(function).__call__
-    annotations: dict[str, Any] = getattr(function, "__annotations__", {})
-    annotation = annotations.get("return", Any)
+    annotations: object = getattr(function, "__annotations__", None)
+    if not isinstance(annotations, dict):  # As those of mocks, which are of any kind.
+        return Any
+    annotation = cast("dict[str, Any]", annotations).get("return", Any)
     if isinstance(annotation, str) or typing.get_args(annotation):
         try:
             return _return_hint(function)

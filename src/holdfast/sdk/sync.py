@@ -18,11 +18,13 @@ import queue
 import threading
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
 from datetime import datetime
 from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
 
 from holdfast.domain.errors import UsageError
+from holdfast.domain.stream_name import STREAM_DEFAULT
 from holdfast.sdk.branch import place
 from holdfast.sdk.handler import Handler
 from holdfast.sdk.interrupt import Aborted
@@ -35,6 +37,10 @@ if TYPE_CHECKING:
 I = TypeVar("I")  # noqa: E741
 O = TypeVar("O")  # noqa: E741
 T = TypeVar("T")
+
+
+running: ContextVar[SyncContext | None] = ContextVar("holdfast_sync_context", default=None)
+"""Context of the synchronous handler whose thread this is, or a thread that it made."""
 
 
 class _Answer(NamedTuple):
@@ -99,9 +105,14 @@ class _Turns:
 
     # -- in the thread ---------------------------------------------------------------------------
 
+    @property
+    def is_here(self) -> bool:
+        """Whether this is the thread of the handler."""
+        return threading.current_thread() is self._thread
+
     def ask(self, call: Callable[[Context], Any]) -> Any:
         """Make a durable call on the event loop and block until it has its result."""
-        if threading.current_thread() is not self._thread:
+        if not self.is_here:
             raise UsageError(
                 "A durable call in a thread of its own",
                 code="HF0502",
@@ -117,7 +128,9 @@ class _Turns:
 
     def _run_in_thread(self, fn: Callable[..., Any], args: tuple[Any, ...]) -> None:
         try:
-            answer = _Answer(fn(SyncContext(self), *args), None)
+            ctx = SyncContext(self)
+            running.set(ctx)
+            answer = _Answer(fn(ctx, *args), None)
         except BaseException as error:
             answer = _Answer(None, error)
         self._post(answer)
@@ -150,6 +163,11 @@ class SyncContext:
         """
         value: T = self._turns.ask(call)
         return value
+
+    @property
+    def is_here(self) -> bool:
+        """Whether this is the thread of the handler, the only one that can make durable calls."""
+        return self._turns.is_here
 
     @property
     def id(self) -> str:
@@ -216,6 +234,10 @@ class SyncContext:
     def clear(self, name: str, /) -> None:
         """See `Context.clear`."""
         self.do(lambda ctx: ctx.clear(name))
+
+    def emit(self, chunk: object, *, stream: str = STREAM_DEFAULT) -> None:
+        """Write a chunk to a stream, and wait while the server is behind; see `Context.emit`."""
+        self.do(lambda ctx: ctx.stream(stream).emit(chunk))
 
     def now(self) -> datetime:
         """See `Context.now`."""

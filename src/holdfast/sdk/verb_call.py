@@ -17,6 +17,7 @@ from holdfast.sdk.journal import JournalMismatch
 from holdfast.sdk.moment import start_ms
 from holdfast.sdk.result import decoder, optional
 from holdfast.sdk.retry import Duration, RetryPolicy
+from holdfast.sdk.trace import with_trace
 from holdfast.sdk.verb import Verbs
 
 I = TypeVar("I")  # noqa: E741
@@ -308,4 +309,4 @@ class CallVerbs(Verbs):
 
 
 def _header_pairs(headers: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
-    return tuple(headers.items()) if headers else ()
+    return with_trace(tuple(headers.items()) if headers else ())

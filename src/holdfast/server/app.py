@@ -15,10 +15,17 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 
 from holdfast.admin.app import create_admin_app
+from holdfast.admin.live import PATH as LIVE_PATH
+from holdfast.admin.live import create_live_app
 from holdfast.admin.sql.limit import SqlLimits
+from holdfast.admin.ui_app import INGRESS_PATH, create_ui_app
+from holdfast.admin.ui_app import PATH as UI_PATH
+from holdfast.domain.approval_link import ROUTE
 from holdfast.domain.errors import HoldfastError, UsageError
 from holdfast.ingress.app import create_ingress_app
 from holdfast.protocol.frame import PATH
+from holdfast.protocol.restate.version import VERSION_MAX, VERSION_MAX_BEFORE_TREES
+from holdfast.server.approval import LinkKeys
 from holdfast.server.clock import SystemClock
 from holdfast.server.config import Address, ServerConfig, parse_address
 from holdfast.server.host import Host
@@ -28,6 +35,8 @@ from holdfast.storage.sqlite import SqliteStore
 from holdfast.transport.base import Sign
 from holdfast.transport.http.dialer import HttpDialer
 from holdfast.transport.websocket_server import UVICORN_OPTIONS, create_worker_endpoint
+from holdfast.web.approval import create_approval_app
+from holdfast.web.mount import below
 
 if TYPE_CHECKING:
     from holdfast.protocol.identity import Signer
@@ -132,6 +141,7 @@ class Server:
             self.admin = Address(self.admin.host, admin_socket.getsockname()[1])
             clock = SystemClock()
             sign = self._sign(clock)
+            version_max = VERSION_MAX if config.is_protocol_v7 else VERSION_MAX_BEFORE_TREES
             self._fatal = asyncio.get_running_loop().create_future()
             self._store = open_store(
                 config.store,
@@ -149,19 +159,32 @@ class Server:
                 is_state_lazy=config.is_state_lazy,
                 retry=config.retry,
                 cleanup_interval_s=config.cleanup_interval_ms / 1000,
-                dialer=HttpDialer(sign),
+                dialer=HttpDialer(sign, version_max),
+                links=LinkKeys(
+                    config.approval_secret, config.public_url.rstrip("/") or self.ingress_url
+                ),
                 on_fatal=self._on_fatal,
             )
             await self.host.start()
             undo.push_async_callback(self.host.stop)
             worker = create_worker_endpoint(self.host)
+            ingress = create_ingress_app(
+                self.host,
+                routes={ROUTE: create_approval_app(self.host.approvals, needs_link=True)},
+            )
             admin = create_admin_app(
                 self.host,
                 ingress_url=self.ingress_url,
-                routes={PATH: worker},
+                routes={
+                    PATH: worker,
+                    LIVE_PATH: create_live_app(self.host),
+                    UI_PATH: create_ui_app(),
+                    INGRESS_PATH: below(INGRESS_PATH, ingress),
+                    ROUTE: create_approval_app(self.host.approvals, needs_link=False),
+                },
                 sql_limits=SqlLimits(config.sql_rows_max, config.sql_timeout_ms),
             )
-            await self._listen(create_ingress_app(self.host), ingress_socket)
+            await self._listen(ingress, ingress_socket)
             await self._listen(admin, admin_socket)
             undo.pop_all()
         return self

@@ -57,8 +57,8 @@ class SystemClock:
         return time.time_ns() // 1_000_000
 
     def monotonic_s(self) -> float:
-        """Return the time of the running event loop."""
-        return asyncio.get_running_loop().time()
+        """Return the machine's monotonic time, which event loops use, too."""
+        return time.monotonic()
 
     def call_later(self, delay_s: float, callback: Callable[[], None]) -> Alarm:
         """Call back on the running event loop after a delay."""

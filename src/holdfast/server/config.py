@@ -76,6 +76,8 @@ class ServerConfig:
     """Overrides the inactivity timeout of all handlers."""
     is_state_lazy: bool = False
     """No attempt gets its state with its start; it is asked for, entry by entry."""
+    is_protocol_v7: bool = True
+    """Whether new invocations of endpoints may speak version 7 of the service protocol."""
     retry: RetrySchedule = field(default_factory=RetrySchedule)
     """For handlers that have no schedule of their own."""
     cleanup_interval_ms: int = 1_000
@@ -87,6 +89,10 @@ class ServerConfig:
     """Rows that one SQL query may read."""
     sql_timeout_ms: int = 30_000
     """How long one SQL query may take, up to the last row of its answer."""
+    public_url: str = ""
+    """Where people reach the ingress, for links; empty: at the address that it listens on."""
+    approval_secret: str | None = None
+    """Signs the links of approvals, 16 characters or more; None: a secret that the store keeps."""
 
     def __post_init__(self) -> None:
         """Check what can be checked without touching anything.
@@ -112,6 +118,7 @@ class ServerConfig:
         ):
             if value < 1:
                 raise UsageError(f"{name} {value} is less than 1.", code="HF1204")
+        self._check_links()
         for option, text in (("--ingress", self.ingress), ("--admin", self.admin)):
             address = parse_address(text, option)
             if not address.is_loopback:
@@ -121,10 +128,30 @@ class ServerConfig:
                     hint="Listen on 127.0.0.1 and put an authenticating proxy in front.",
                 )
 
+    def _check_links(self) -> None:
+        is_url = self.public_url.startswith(("http://", "https://"))
+        if self.public_url and (not is_url or set(self.public_url) & set('?# "<>')):
+            raise UsageError(
+                f"HOLDFAST_PUBLIC_URL is {self.public_url!r}; expected a URL.",
+                code="HF1204",
+                hint="Write for example https://agents.example.com, without a query.",
+            )
+        secret = self.approval_secret
+        if secret is not None and len(secret) < SECRET_LENGTH_MIN:
+            raise UsageError(
+                f"HOLDFAST_APPROVAL_SECRET has {len(secret)} characters; expected"
+                f" {SECRET_LENGTH_MIN} or more.",
+                code="HF1204",
+                hint="Make one with: openssl rand -hex 32. Or unset it: the store keeps its own.",
+            )
+
+
+SECRET_LENGTH_MIN = 16
 
 ENVIRONMENT = {
     "HOLDFAST_INACTIVITY_TIMEOUT": "RESTATE_WORKER__INVOKER__INACTIVITY_TIMEOUT",
     "HOLDFAST_LAZY_STATE": "RESTATE_WORKER__INVOKER__DISABLE_EAGER_STATE",
+    "HOLDFAST_PROTOCOL_V7": "RESTATE_EXPERIMENTAL_ENABLE_PROTOCOL_V7",
     "HOLDFAST_RETRY_INITIAL_INTERVAL": "RESTATE_DEFAULT_RETRY_POLICY__INITIAL_INTERVAL",
     "HOLDFAST_RETRY_FACTOR": "RESTATE_DEFAULT_RETRY_POLICY__EXPONENTIATION_FACTOR",
     "HOLDFAST_RETRY_MAX_INTERVAL": "RESTATE_DEFAULT_RETRY_POLICY__MAX_INTERVAL",
@@ -141,6 +168,7 @@ class Tuning(NamedTuple):
 
     inactivity_timeout_ms: int | None
     is_state_lazy: bool
+    is_protocol_v7: bool
     retry: RetrySchedule
     cleanup_interval_ms: int
 
@@ -152,6 +180,7 @@ def read_tuning(environment: Mapping[str, str]) -> Tuning:
         UsageError: HF1204, a value makes no sense; names the variable.
     """
     found = _Variables(environment)
+    is_protocol_v7 = found.read("HOLDFAST_PROTOCOL_V7", _flag, "true or false")
     default = RetrySchedule()
     attempts = found.read(
         "HOLDFAST_RETRY_MAX_ATTEMPTS", _attempts, "a number of 1 or more, or unlimited"
@@ -164,6 +193,7 @@ def read_tuning(environment: Mapping[str, str]) -> Tuning:
     return Tuning(
         inactivity_timeout_ms=found.duration_ms("HOLDFAST_INACTIVITY_TIMEOUT"),
         is_state_lazy=found.read("HOLDFAST_LAZY_STATE", _flag, "true or false") or False,
+        is_protocol_v7=is_protocol_v7 is not False,
         retry=RetrySchedule(
             initial_interval_ms=default.initial_interval_ms if first_ms is None else first_ms,
             factor=default.factor if factor is None else factor,

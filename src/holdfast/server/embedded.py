@@ -5,14 +5,19 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncGenerator
 
+import msgspec
+
 from holdfast.domain.errors import ConflictError, NotFoundError, TransportError, UsageError
 from holdfast.domain.ids import IdError, parse_awakeable_id
 from holdfast.domain.message import SIGNAL_CANCEL, Failure, Signal, Value, Void
 from holdfast.domain.target import HandlerKind, Target
 from holdfast.engine.decision import Reply as EngineReply
+from holdfast.ingress.stream_format import RawFormat, outcome_json
 from holdfast.sdk.app import App
 from holdfast.sdk.client import ClientBase
 from holdfast.sdk.exchange import Exchange, Reply
+from holdfast.sdk.sse import SentEvent
+from holdfast.sdk.stream_client import OPENED, Watch
 from holdfast.server.app import open_store
 from holdfast.server.clock import SystemClock
 from holdfast.server.config import ServerConfig
@@ -22,6 +27,7 @@ from holdfast.transport.http.dialer import HttpDialer
 from holdfast.transport.inprocess import InProcessPort
 
 _REJECTED = 500
+_PAUSE_S = 60.0
 
 
 class EmbeddedClient(ClientBase):
@@ -53,6 +59,29 @@ class EmbeddedClient(ClientBase):
                     return await self._signal(exchange)
         except IdError as error:
             raise UsageError(f"{error}.", code="HF1003") from error
+
+    async def _events(self, watch: Watch) -> AsyncGenerator[SentEvent]:
+        invocation_id = watch.invocation_id
+        if watch.exchange is not None:
+            invocation_id = (await self._handle.send(self._request(watch.exchange))).invocation_id
+        try:
+            source = await self._handle.streams.open(invocation_id, watch.stream)
+        except IdError as error:
+            raise UsageError(f"{error}.", code="HF1003") from error
+        after = int(watch.last_id.partition("-")[0] or 0)
+        yield SentEvent("", OPENED, invocation_id.encode())
+        try:
+            while True:
+                item = await source.next(after, _PAUSE_S)
+                if isinstance(item, Finished):
+                    ended = msgspec.json.encode(outcome_json(item.outcome))
+                    yield SentEvent(f"{after}-end", "end", ended)
+                    return
+                for event in () if item is None else RawFormat.events(item):
+                    yield SentEvent(*event)
+                after = after if item is None else item.last_id
+        finally:
+            source.close()
 
     def _request(self, exchange: Exchange) -> Request:
         handler = self._handle.resolve(exchange.service, exchange.handler)
@@ -118,7 +147,11 @@ class EmbeddedClient(ClientBase):
             else Failure(_REJECTED, exchange.content.decode())
         )
         # Unknown and finished invocations are not errors: whoever completes cannot know.
-        await self._handle.signal(invocation_id, Signal(result, index=index))
+        answer = await self._handle.signal(invocation_id, Signal(result, index=index))
+        if answer.reply is EngineReply.UNSUPPORTED:
+            raise ConflictError(
+                f"{exchange.id} is an approval: it takes decisions, not any value.", code="HF1416"
+            )
         return Reply(invocation_id=invocation_id)
 
 

@@ -12,7 +12,11 @@ from holdfast.domain.setting import ServiceSettings
 from holdfast.domain.target import ServiceManifest, Target
 from holdfast.engine.decision import Answer
 from holdfast.engine.row import HandlerRow, InvocationRow, JournalRow, StateEdit, StateRow
+from holdfast.server.approval_port import Approvals
+from holdfast.server.changes import Changes
+from holdfast.server.detail import Details
 from holdfast.server.registration import Change, Registered, Registration
+from holdfast.server.stream_port import Streams
 from holdfast.storage.base import InvocationFilter, StoredDeployment
 from holdfast.storage.scan import Scan, Scanned
 from holdfast.transport.base import HandlerPort
@@ -62,11 +66,12 @@ class Request(NamedTuple):
     """Instead of the handler's policy."""
 
 
-class LiveAttempt(NamedTuple):
-    """An attempt that runs now."""
+class KnownAttempt(NamedTuple):
+    """The last attempt of an invocation, as this process knows it."""
 
     deployment_id: str
     began_at_ms: int
+    is_running: bool = True
 
 
 DEPLOYMENT_KEEP = "keep"
@@ -196,6 +201,26 @@ class ServerHandle(Protocol):
         ...
 
     @property
+    def changes(self) -> Changes:
+        """Return who tells which invocations have changed."""
+        ...
+
+    @property
+    def streams(self) -> Streams:
+        """Return the streams that invocations write."""
+        ...
+
+    @property
+    def details(self) -> Details:
+        """Return the model calls and tool calls of steps."""
+        ...
+
+    @property
+    def approvals(self) -> Approvals:
+        """Return the inbox of approvals."""
+        ...
+
+    @property
     def operations(self) -> Operations:
         """Return what people may do to invocations besides."""
         ...
@@ -214,8 +239,8 @@ class ServerHandle(Protocol):
         """Iterate over stored rows of all partitions, in pages; see `Store.scan`."""
         ...
 
-    def live_attempts(self) -> Mapping[str, LiveAttempt]:
-        """Return the attempts that run now, by invocation id."""
+    def known_attempts(self) -> Mapping[str, KnownAttempt]:
+        """Return the attempts that run now and some that failed last, by invocation id."""
         ...
 
     async def journal(self, invocation_id: str) -> list[JournalRow]:

@@ -28,6 +28,7 @@ from holdfast.engine.decision import (
     Answer,
     EndAttempt,
     Forward,
+    Publish,
     RegisterTimer,
     Reply,
     Respond,
@@ -50,11 +51,15 @@ from holdfast.engine.row import (
     StateEdit,
     StateRow,
     Status,
+    StreamRow,
     Table,
 )
+from holdfast.server.approval import HostApprovals, LinkKeys
 from holdfast.server.catalog import Catalog
+from holdfast.server.changes import Changes
 from holdfast.server.clock import Clock
-from holdfast.server.handle import Accepted, Finished, LiveAttempt, Overloaded, Request
+from holdfast.server.detail import HostDetails
+from holdfast.server.handle import Accepted, Finished, KnownAttempt, Overloaded, Request
 from holdfast.server.invoker import Invoker
 from holdfast.server.operation import HostOperations
 from holdfast.server.outbox import Outbox
@@ -62,6 +67,7 @@ from holdfast.server.partition import Partition
 from holdfast.server.registrar import Registrar
 from holdfast.server.registration import Change, Registered, Registration
 from holdfast.server.state import States
+from holdfast.server.stream import Feeds
 from holdfast.server.timer import Timers
 from holdfast.storage.base import InvocationFilter, Store, StoredDeployment
 from holdfast.storage.scan import Scan, Scanned
@@ -88,6 +94,7 @@ class Host:
         is_state_lazy: bool = False,
         retry: RetrySchedule | None = None,
         dialer: Dialer | None = None,
+        links: LinkKeys | None = None,
         on_fatal: Callable[[BaseException], None] | None = None,
     ) -> None:
         """Prepare; `start` begins.
@@ -97,6 +104,7 @@ class Host:
             is_state_lazy: No attempt gets its state with its start, whatever its handler says.
             retry: For handlers that have no schedule of their own; None for the default.
             dialer: Reaches endpoints that are registered by address.
+            links: Signs links to approvals; None: with a secret of the store, to nowhere.
             on_fatal: Told when a partition stopped by itself: the process should end.
         """
         self.body_size_bytes_max = body_size_bytes_max
@@ -106,17 +114,27 @@ class Host:
         self._cleanup_interval_s = cleanup_interval_s
         self._on_fatal = on_fatal
         self._catalog = Catalog(store, is_state_lazy=is_state_lazy, retry=retry)
+        self._links = links or LinkKeys()
         self._invoker = Invoker(
-            store, self._catalog, clock, inactivity_timeout_ms=inactivity_timeout_ms
+            store,
+            self._catalog,
+            clock,
+            self._links,
+            inactivity_timeout_ms=inactivity_timeout_ms,
         )
+        self._details = HostDetails(store, lambda id_: self._partition_of(id_).index)
+        self._approvals = HostApprovals(store, clock, self._links, self._partition_of)
         self._operations = HostOperations(self._partition_of, self.invocation, self._catalog, clock)
         self._registrar = Registrar(
             self._catalog, self._invoker, store, clock, dialer, self._settle
         )
         self._partitions: list[Partition] = []
+        self.changes = Changes()
+        """Which invocations have changed, for those who look on."""
         self._states = States(store, clock, self._partitions)
         self._timers: list[Timers] = []
         self._outboxes: list[Outbox] = []
+        self._feeds = Feeds(self._read_stream, self.output)
         self._waiters: dict[str, list[asyncio.Future[Outcome]]] = {}
         self._cleaner: asyncio.Task[None] | None = None
 
@@ -131,6 +149,7 @@ class Host:
         There is no other recovery: a first start, a restart and a crash take the same walk.
         """
         await self._catalog.load()
+        await self._links.load(self._store, self._clock)
         for index in range(self._store.partition_count):
             partition = Partition(
                 index,
@@ -139,6 +158,7 @@ class Host:
                 self._clock,
                 act=self._act,
                 on_stopped=self._on_partition_stopped,
+                changes=self.changes,
             )
             self._partitions.append(partition)
             self._timers.append(Timers(partition, self._store, self._clock))
@@ -158,6 +178,7 @@ class Host:
 
     async def stop(self) -> None:
         """Finish what was accepted by the loops, abort attempts, release nothing durable."""
+        self._feeds.close()
         if self._cleaner is not None:
             self._cleaner.cancel()
         for timers in self._timers:
@@ -190,6 +211,7 @@ class Host:
             exc_info=error,
             extra={"partition_id": partition.index, "epoch": partition.epoch},
         )
+        self._feeds.close()
         for waiters in self._waiters.values():
             for waiter in waiters:
                 if not waiter.done():
@@ -250,7 +272,10 @@ class Host:
                 self._invoker.start(partition, action)
             case EndAttempt(invocation_id, number, is_abort):
                 self._invoker.end(invocation_id, number, is_abort=is_abort)
+            case Publish():
+                self._feeds.publish(action)
             case Respond(invocation_id, outcome):
+                self._feeds.finish(Finished(invocation_id, outcome, 0))
                 for waiter in self._waiters.pop(invocation_id, ()):
                     if not waiter.done():
                         waiter.set_result(outcome)
@@ -368,6 +393,27 @@ class Host:
         return await self._partition_of(invocation_id).propose(KillRequested(invocation_id))
 
     @property
+    def streams(self) -> Feeds:
+        """The streams that invocations write."""
+        return self._feeds
+
+    async def _read_stream(
+        self, invocation_id: str, stream: str, after: int, size_bytes: int
+    ) -> list[tuple[int, StreamRow]]:
+        index = self._partition_of(invocation_id).index
+        return await self._store.stream(index, invocation_id, stream, after, size_bytes)
+
+    @property
+    def details(self) -> HostDetails:
+        """The model calls and tool calls of steps."""
+        return self._details
+
+    @property
+    def approvals(self) -> HostApprovals:
+        """The inbox of approvals."""
+        return self._approvals
+
+    @property
     def operations(self) -> HostOperations:
         """What people may do to invocations besides."""
         return self._operations
@@ -390,9 +436,9 @@ class Host:
         """Iterate over stored rows of all partitions."""
         return self._store.scan(scan)
 
-    def live_attempts(self) -> Mapping[str, LiveAttempt]:
-        """Return the attempts that run now, by invocation id."""
-        return self._invoker.live_attempts()
+    def known_attempts(self) -> Mapping[str, KnownAttempt]:
+        """Return the attempts that run now and some that failed last, by invocation id."""
+        return self._invoker.known_attempts()
 
     async def journal(self, invocation_id: str) -> list[JournalRow]:
         """Return the journal of an invocation, in order."""

@@ -20,17 +20,18 @@ from holdfast.domain.message import (
     Entry,
     Error,
     FromHandler,
-    Notification,
     Start,
     Suspension,
+    ToHandler,
 )
 from holdfast.engine.decision import StartAttempt
-from holdfast.engine.record import AttemptLost, HandlerSent
+from holdfast.engine.record import AttemptLost, AttemptResumed, HandlerSent
 from holdfast.engine.row import InvocationRow
+from holdfast.server.approval import LinkKeys
 from holdfast.server.catalog import Catalog
 from holdfast.server.clock import Alarm, Clock
 from holdfast.server.gate import Gate, Gates
-from holdfast.server.handle import LiveAttempt
+from holdfast.server.handle import KnownAttempt
 from holdfast.server.partition import Partition
 from holdfast.storage.base import Store, StoredState
 from holdfast.transport.base import AttemptPort, HandlerStream, Refusal
@@ -39,6 +40,9 @@ _log = logging.getLogger(__name__)
 
 ATTEMPTS_MAX = 1_000
 """Attempts in flight. More wait, in order."""
+
+FAILED_MAX = 10_000
+"""Failed attempts that are remembered until the next one of their invocation; the latest."""
 
 EAGER_STATE_BYTES_MAX = 32 * 1024 * 1024
 """State that an attempt gets with its start. What is beyond it is read when it is asked for."""
@@ -63,8 +67,8 @@ class Attempt:
         self.entries = action.entries
         self.partition = partition
         self.active_at_s = 0.0
-        self.live: LiveAttempt | None = None
-        """Set when it has begun on a worker."""
+        self.live: KnownAttempt | None = None
+        """What others see of it; set when it has begun on a worker."""
         self.is_input_closed = False
         self.inactivity_s = 60.0
         self.abort_s = 600.0
@@ -79,10 +83,14 @@ class Attempt:
         self._port: AttemptPort | None = None
         self._deployment_id = ""
         self._stream: HandlerStream | None = None
-        self._early: list[Notification] = []
+        self._early: list[ToHandler] = []
         self._is_over = False
         """The handler has sent its terminal message, or the engine has ended the attempt."""
         self._is_closed = False
+        # A restart may be pinned before its handler has said anything.
+        is_pinned = self.row.deployment_id is not None and self.row.journal_length > 1
+        self.protocol_version = self.row.protocol_version if is_pinned else None
+        """See `AttemptStream`."""
 
     @property
     def number(self) -> int:
@@ -100,7 +108,7 @@ class Attempt:
         """Begin on a worker."""
         self._port = port
         self._deployment_id = deployment_id
-        self.live = LiveAttempt(deployment_id, self._invoker.now_ms())
+        self.live = KnownAttempt(deployment_id, self._invoker.now_ms())
         self.entries = None
         self.active_at_s = at_s
         self._stream = port.open(start, entries, self)
@@ -112,7 +120,7 @@ class Attempt:
         """Whether this attempt runs on a worker."""
         return self._port is port
 
-    def forward(self, notification: Notification) -> None:
+    def forward(self, notification: ToHandler) -> None:
         """Hand a recorded notification to the handler."""
         if self._stream is None:
             self._early.append(notification)
@@ -125,6 +133,8 @@ class Attempt:
         self._is_over = True
         if is_abort and not self._is_closed:
             self._is_closed = True
+            # Paused, perhaps. If it was killed, nobody asks.
+            self._invoker.on_attempt_failed(self)
             if self._stream is not None:
                 self._stream.abort()
             self._invoker.on_attempt_closed(self)
@@ -160,6 +170,8 @@ class Attempt:
         row = self.row
         if isinstance(messages[-1], End | Error | Suspension):
             self._is_over = True
+            if isinstance(messages[-1], Error):
+                self._invoker.on_attempt_failed(self)
         record = HandlerSent(
             row.id,
             self._epoch,
@@ -167,6 +179,7 @@ class Attempt:
             self._deployment_id,
             tuple(messages),
             row.created_at_ms,
+            self.protocol_version or 0,
         )
         self.partition.submit(record, then)
 
@@ -195,10 +208,18 @@ class Attempt:
         )
         self._lose(record)
 
+    def on_unheard(self) -> None:
+        """Begin the next attempt in place of this one, which it ends (`Invoker.start`)."""
+        if not self._is_over:
+            # Nothing that the handler still says counts, so that its end cannot come in between.
+            self._is_over = True
+            self.partition.submit(AttemptResumed(self.row.id))
+
     def _lose(self, record: AttemptLost) -> None:
         self._is_closed = True
         if not self._is_over:
             self._is_over = True
+            self._invoker.on_attempt_failed(self)
             self.partition.submit(record)
         self._invoker.on_attempt_closed(self)
 
@@ -211,20 +232,24 @@ class Invoker:
         store: Store,
         catalog: Catalog,
         clock: Clock,
+        links: LinkKeys,
         *,
         inactivity_timeout_ms: int | None = None,
     ) -> None:
         """Prepare.
 
         Args:
+            links: Signs what attempts are given to sign with.
             inactivity_timeout_ms: Overrides that of all handlers; 0 makes every wait a suspension.
         """
         self._store = store
         self._catalog = catalog
         self._clock = clock
+        self._links = links
         self._inactivity_timeout_ms = inactivity_timeout_ms
         self._attempts: dict[str, Attempt] = {}
         self._open: set[Attempt] = set()
+        self._failed: dict[str, KnownAttempt] = {}
         self._ports: dict[str, list[AttemptPort]] = {}
         self._waiting: dict[_Line, deque[Attempt]] = {}
         """Attempts that wait for a worker, or for a place."""
@@ -278,9 +303,18 @@ class Invoker:
         count = sum(attempt.place == deployment_id for attempt in self._open)
         return count, self._pinned_arrivals.get(deployment_id, 0)
 
-    def live_attempts(self) -> dict[str, LiveAttempt]:
-        """Return the attempts in flight, by invocation id."""
-        return {attempt.row.id: attempt.live for attempt in self._open if attempt.live is not None}
+    def known_attempts(self) -> dict[str, KnownAttempt]:
+        """Return the attempts in flight, and the last that failed, by invocation id."""
+        open_ones = {it.row.id: it.live for it in self._open if it.live is not None}
+        return {**self._failed, **open_ones}
+
+    def on_attempt_failed(self, attempt: Attempt) -> None:
+        """Remember an attempt, for those who ask what its invocation waits for."""
+        if attempt.live is not None:
+            attempt.live = attempt.live._replace(is_running=False)
+            self._failed[attempt.row.id] = attempt.live
+            if len(self._failed) > FAILED_MAX:
+                del self._failed[next(iter(self._failed))]
 
     def waiting_count(self) -> int:
         """Return the number of attempts that wait for a worker or a place."""
@@ -294,6 +328,7 @@ class Invoker:
         previous = self._attempts.get(attempt.row.id)
         if previous is not None:
             previous.end(is_abort=True)
+        self._failed.pop(attempt.row.id, None)
         self._attempts[attempt.row.id] = attempt
         self._arrivals += 1
         attempt.arrival = self._arrivals
@@ -305,7 +340,7 @@ class Invoker:
             self._waiting.setdefault(line, deque()).append(attempt)
             self._arm()
 
-    def forward(self, invocation_id: str, number: int, notification: Notification) -> None:
+    def forward(self, invocation_id: str, number: int, notification: ToHandler) -> None:
         """Hand a notification to an attempt, if it is the current one."""
         attempt = self._attempts.get(invocation_id)
         if attempt is not None and attempt.number == number:
@@ -401,7 +436,7 @@ class Invoker:
         if attempt.entries is not None and row.target.key is None:
             start = self._start_message(row, len(attempt.entries))
             self._begin(attempt, port, deployment_id, start, attempt.entries)
-        else:
+        elif not self._begin_from_memory(attempt, port, deployment_id):
             task = asyncio.get_running_loop().create_task(
                 self._read_and_begin(attempt, port, deployment_id)
             )
@@ -416,6 +451,21 @@ class Invoker:
         self._turn += 1
         return ports[self._turn % len(ports)]
 
+    def _begin_from_memory(self, attempt: Attempt, port: AttemptPort, deployment_id: str) -> bool:
+        """Begin without a read, if all that is needed is known. Returns whether it is."""
+        row, recall = attempt.row, attempt.partition.recall
+        entry = recall.take_input(row)
+        if entry is None:
+            return False
+        state: StoredState | None = _NO_STATE
+        if self._is_state_sent(row):
+            service, key = row.target.service, row.target.key or ""
+            state = recall.state(service, key, self._clock.now_ms())
+        if state is None:
+            return False
+        self._begin(attempt, port, deployment_id, self._start_message(row, 1, state), (entry,))
+        return True
+
     async def _read_and_begin(
         self, attempt: Attempt, port: AttemptPort, deployment_id: str
     ) -> None:
@@ -424,7 +474,7 @@ class Invoker:
         try:
             journal = await self._store.journal(index, row.id)
             entries = [j.entry for j in journal[: row.journal_length]]
-            state = await self._read_state(row, index)
+            state = await self._read_state(attempt)
             assert len(entries) == row.journal_length, (
                 f"{len(entries)} entries are stored, {row.journal_length} were decided"
             )
@@ -439,14 +489,24 @@ class Invoker:
         start = self._start_message(row, len(entries), state)
         self._begin(attempt, port, deployment_id, start, entries)
 
-    async def _read_state(self, row: InvocationRow, index: int) -> StoredState:
+    def _is_state_sent(self, row: InvocationRow) -> bool:
+        """Whether an attempt gets its state with its start."""
+        handler = self._catalog.find(row.target.service, row.target.handler)
+        is_lazy = handler is not None and handler.manifest.is_state_lazy
+        return row.target.key is not None and not is_lazy
+
+    async def _read_state(self, attempt: Attempt) -> StoredState:
         """Read the state that an attempt gets with its start; the rest it asks for."""
-        service, key = row.target.service, row.target.key
-        handler = self._catalog.find(service, row.target.handler)
-        if key is None or (handler is not None and handler.manifest.is_state_lazy):
+        if not self._is_state_sent(attempt.row):
             return _NO_STATE
-        now_ms = self._clock.now_ms()
-        return await self._store.state(index, service, key, now_ms, EAGER_STATE_BYTES_MAX)
+        service, key = attempt.row.target.service, attempt.row.target.key or ""
+        now_ms, partition = self._clock.now_ms(), attempt.partition
+        version = partition.recall.version
+        found = await self._store.state(
+            partition.index, service, key, now_ms, EAGER_STATE_BYTES_MAX
+        )
+        partition.recall.keep_state(service, key, found, version)
+        return found
 
     def _begin(
         self,
@@ -490,6 +550,8 @@ class Invoker:
                 for name, entry in state.entries.items()
                 if entry.expires_at_ms
             },
+            approval_key=self._links.key_of(row.id),
+            public_url=self._links.public_url,
         )
 
     # -- timeouts --------------------------------------------------------------------------------

@@ -18,11 +18,12 @@ from holdfast.engine.record import (
     RestartRequested,
     ResumeRequested,
 )
-from holdfast.engine.row import InvocationRow
+from holdfast.engine.row import InvocationRow, Status
 from holdfast.server.catalog import Catalog
 from holdfast.server.clock import Clock
 from holdfast.server.handle import DEPLOYMENT_KEEP, DEPLOYMENT_LATEST
 from holdfast.server.partition import Partition
+from holdfast.storage.base import StoredDeployment
 
 
 class HostOperations:
@@ -102,11 +103,12 @@ class HostOperations:
 
         Raises:
             NotFoundError: HF1062, there is no such deployment.
-            UsageError: HF1252, it does not serve the handler.
+            UsageError: HF1252, it does not serve the handler; HF1333, it does not speak the version
+                of the protocol that the invocation is pinned to.
         """
         target = row.target
         if deployment == DEPLOYMENT_LATEST:
-            return self._catalog.resolve(target.service, target.handler).deployment_id
+            deployment = self._catalog.resolve(target.service, target.handler).deployment_id
         found = next((d for d in self._catalog.deployments() if d.id == deployment), None)
         if found is None or found.id in self._catalog.leaving:
             raise NotFoundError(
@@ -126,4 +128,20 @@ class HostOperations:
                 code="HF1252",
                 hint="Choose one that does; GET /services names the latest of each service.",
             )
+        _check_version(row, found)
         return found.id
+
+
+def _check_version(row: InvocationRow, deployment: StoredDeployment) -> None:
+    """Refuse a deployment that does not speak the version of an open invocation."""
+    endpoint, version = deployment.endpoint, row.protocol_version
+    if endpoint is None or not version or row.status is Status.COMPLETED:
+        return
+    low, high = endpoint.protocol_version_min, endpoint.protocol_version_max
+    if not low <= version <= high:
+        raise UsageError(
+            f"Invocation {row.id} is pinned to version {version} of the service protocol,"
+            f" deployment {deployment.id} ({deployment.name}) speaks {low} to {high}.",
+            code="HF1333",
+            hint="Choose a deployment that speaks it, or restart the invocation as a new one.",
+        )

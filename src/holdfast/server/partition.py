@@ -16,8 +16,9 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import NamedTuple, cast
+from typing import cast
 
+import msgspec
 from msgspec.structs import replace
 
 from holdfast.domain.errors import StorageError, StorageUnavailable, Unstorable
@@ -27,7 +28,9 @@ from holdfast.engine.record import AttemptLost, HandlerSent, Record, TimerFired
 from holdfast.engine.row import InvocationRow, Key, Lookup, Status, Table
 from holdfast.engine.view import Draft, Fact, Missing, Stamp, View
 from holdfast.server.catalog import Catalog
+from holdfast.server.changes import Changes
 from holdfast.server.clock import Clock
+from holdfast.server.recall import Recall
 from holdfast.storage.base import Store
 
 _log = logging.getLogger(__name__)
@@ -47,7 +50,7 @@ _AT_REST = frozenset({Status.SCHEDULED, Status.SUSPENDED, Status.PAUSED, Status.
 _KEPT = frozenset({Table.INVOCATION, Table.LOCK, Table.INBOX, Table.DEDUP, Table.PARTITION})
 
 
-class _Proposal(NamedTuple):
+class _Proposal(msgspec.Struct, frozen=True, gc=False):
     record: Record
     answer: asyncio.Future[Answer] | None
 
@@ -64,20 +67,25 @@ class Partition:
         *,
         act: Callable[[Partition, Action], None],
         on_stopped: Callable[[Partition, BaseException], None],
+        changes: Changes,
     ) -> None:
         """Prepare; `lead` begins.
 
         Args:
             act: Takes one action. Called after the commit, in order of decision.
             on_stopped: Told once when the partition stopped by itself.
+            changes: Hears of invocations that have changed.
         """
         self.index = index
         self.epoch = 0
+        self.recall = Recall()
+        """What need not be read from the store."""
         self._store = store
         self._catalog = catalog
         self._clock = clock
         self._act = act
         self._on_stopped = on_stopped
+        self._changes = changes
         self._loop = asyncio.get_running_loop()
         self._queue: deque[_Proposal] = deque()
         self._under_way: list[_Proposal] = []
@@ -245,7 +253,14 @@ class Partition:
         """Commit a batch; then, and only then, act and answer."""
         if view.is_changed():
             await self._store.commit(view.batch())
+            self.recall.note(view.rows, view.ranges, view.journal)
         self._remember(view)
+        if self._changes.is_watched:
+            self._changes.note(
+                (cast(str, key[1]), cast("InvocationRow | None", row))
+                for key, row in view.rows.items()
+                if key[0] is Table.INVOCATION
+            )
         for proposal, draft in drafts:
             for action in draft.actions:
                 if not _is_early(action):

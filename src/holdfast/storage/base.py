@@ -10,16 +10,39 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
+from holdfast.domain.approval import ApprovalStatus
 from holdfast.domain.deployment import Endpoint
 from holdfast.domain.message import Entry
 from holdfast.domain.setting import NO_SETTINGS, ServiceSettings
 from holdfast.domain.target import Manifest, ServiceManifest
 from holdfast.engine.decision import Batch, Row
 from holdfast.engine.record import OutboxRow
-from holdfast.engine.row import InvocationRow, JournalRow, Key, Sink, StateRow, Status
+from holdfast.engine.row import (
+    ApprovalRow,
+    InvocationRow,
+    JournalRow,
+    Key,
+    Sink,
+    StateRow,
+    Status,
+    StoredDetail,
+    StoredNode,
+    StreamRow,
+)
 from holdfast.storage.scan import Scan, Scanned
 
-Loaded = Row | Entry | bool | tuple[str, ...] | tuple[Sink, ...] | None
+Loaded = (
+    Row
+    | Entry
+    | int
+    | tuple[str, ...]
+    | tuple[int, ...]
+    | tuple[bytes, ...]
+    | tuple[Sink, ...]
+    | tuple[StoredDetail, ...]
+    | tuple[StoredNode, ...]
+    | None
+)
 """What `load` answers: a row, or the answer to a lookup; None when there is none."""
 
 
@@ -76,6 +99,37 @@ class InvocationFilter(NamedTuple):
     statuses: tuple[Status, ...] | None = None
 
 
+class ApprovalPlace(NamedTuple):
+    """Where an approval is in the order of lists; times and the rest descend."""
+
+    asked_at_ms: int
+    invocation_id: str
+    signal_index: int
+
+
+class ApprovalFilter(NamedTuple):
+    """Which approvals to list; None means any."""
+
+    statuses: tuple[ApprovalStatus, ...] | None = None
+    service: str | None = None
+    assignee: str | None = None
+    """One of those who may decide."""
+
+
+class StoredApproval(NamedTuple):
+    """An approval, with its key."""
+
+    invocation_id: str
+    signal_index: int
+    """Of its awakeable."""
+    row: ApprovalRow
+
+    @property
+    def place(self) -> ApprovalPlace:
+        """Return where it is in the order of lists."""
+        return ApprovalPlace(self.row.asked_at_ms, self.invocation_id, self.signal_index)
+
+
 class Store(Protocol):
     """A database."""
 
@@ -128,6 +182,16 @@ class Store(Protocol):
         """Return the journal of an invocation, in order."""
         ...
 
+    async def stream(
+        self, partition: int, invocation_id: str, name: str, after: int, size_bytes_max: int
+    ) -> list[tuple[int, StreamRow]]:
+        """Return (id of its first chunk, row) of rows of a stream, in order.
+
+        The first may lie before `after`: it is the last one that may reach beyond. There are at
+        least two rows, where there are, and then as many as fit into `size_bytes_max`.
+        """
+        ...
+
     async def state(
         self, partition: int, service: str, key: str, at_ms: int, size_bytes_max: int | None = None
     ) -> StoredState:
@@ -172,6 +236,16 @@ class Store(Protocol):
         self, query: InvocationFilter, before: tuple[int, str] | None, limit: int
     ) -> list[InvocationRow]:
         """Return invocations of all partitions, newest first by (created_at_ms, id)."""
+        ...
+
+    async def approvals(
+        self, query: ApprovalFilter, before: ApprovalPlace | None, limit: int
+    ) -> list[StoredApproval]:
+        """Return approvals of all partitions, newest first by (asked_at_ms, id, index)."""
+        ...
+
+    async def keep_secret(self, name: str, secret: bytes) -> bytes:
+        """Write a secret durably unless there is one of this name; return the one that is there."""
         ...
 
     def scan(self, scan: Scan) -> AsyncGenerator[list[Scanned]]:

@@ -12,11 +12,23 @@ from copy import copy
 from itertools import chain, islice
 from typing import TypeVar, cast
 
+from holdfast.domain.approval import ApprovalStatus
 from holdfast.domain.message import Output
-from holdfast.engine.decision import Batch, DeleteAnnex, DeleteJournal, DeleteTimers, Range, Row
+from holdfast.engine.decision import (
+    Batch,
+    DeleteAnnex,
+    DeleteJournal,
+    DeleteLane,
+    DeleteStreams,
+    DeleteTimers,
+    Range,
+    Row,
+)
 from holdfast.engine.record import OutboxRow
 from holdfast.engine.row import (
     AnnexRow,
+    ApprovalRow,
+    DetailRow,
     InvocationRow,
     JournalRow,
     Key,
@@ -25,15 +37,21 @@ from holdfast.engine.row import (
     PromiseRow,
     StateRow,
     Status,
+    StoredDetail,
+    StreamRow,
     Table,
 )
 from holdfast.storage.base import (
+    ApprovalFilter,
+    ApprovalPlace,
     InvocationFilter,
     Loaded,
+    StoredApproval,
     StoredDeployment,
     StoredState,
     Timer,
 )
+from holdfast.storage.memory_detail import Details
 from holdfast.storage.rule import child_of, fenced, journal_refused, note_of
 from holdfast.storage.scan import (
     PAGE_ROWS,
@@ -65,12 +83,17 @@ class _Partition:
         self.owner = ""
         self.rows: dict[Key, Row] = {}
         self.journals: dict[str, dict[int, JournalRow]] = {}
-        self.notes: dict[str, set[str]] = {}
-        """By invocation: the notes of its journal."""
+        self.notes: dict[str, dict[str, int]] = {}
+        """By invocation: the notes of its journal, with the first index of each."""
         self.states: dict[tuple[str, str], dict[str, StateRow]] = {}
         self.state_expiries: list[tuple[int, str, str, str]] = []
         self.annexes: dict[str, dict[str, AnnexRow]] = {}
         self.promises: dict[tuple[str, str], list[str]] = {}
+        self.approvals: dict[str, dict[int, ApprovalRow]] = {}
+        """By invocation and signal index."""
+        self.streams: dict[str, dict[str, list[int]]] = {}
+        """By invocation and stream: the ids under which its rows are kept, sorted."""
+        self.details = Details(self.rows)
         self.timers: list[Timer] = []
         self.timers_of: dict[str, list[Timer]] = {}
         self.outbox: list[int] = []
@@ -108,7 +131,8 @@ class _Partition:
             self.journals.setdefault(entry.invocation_id, {})[entry.index] = entry
             note = note_of(entry.entry)
             if note is not None:
-                self.notes.setdefault(entry.invocation_id, set()).add(note)
+                notes = self.notes.setdefault(entry.invocation_id, {})
+                notes[note] = min(entry.index, notes.get(note, entry.index))
 
     def _delete_range(self, range_: Range) -> None:
         if isinstance(range_, DeleteTimers):
@@ -116,12 +140,26 @@ class _Partition:
                 self._delete((Table.TIMER, *timer))
         elif isinstance(range_, DeleteJournal):
             self._drop_journal(range_.invocation_id)
+        elif isinstance(range_, DeleteStreams):
+            for stream, ids in self.streams.pop(range_.invocation_id, {}).items():
+                for first_id in ids:
+                    del self.rows[Table.STREAM, range_.invocation_id, stream, first_id]
+        elif isinstance(range_, DeleteLane):
+            self._delete_lane(range_)
         elif isinstance(range_, DeleteAnnex):
             for slot in tuple(self.annexes.get(range_.invocation_id, ())):
                 self._delete((Table.ANNEX, range_.invocation_id, slot))
         else:
             for name in tuple(self.states.get((range_.service, range_.key), ())):
                 self._delete((Table.STATE, range_.service, range_.key, name))
+
+    def _delete_lane(self, lane: DeleteLane) -> None:
+        ids = self.streams.get(lane.invocation_id, {}).get(lane.stream, [])
+        for first_id in ids[bisect_left(ids, lane.first_id) :]:
+            key: Key = (Table.STREAM, lane.invocation_id, lane.stream, first_id)
+            if cast("StreamRow", self.rows[key]).lane == lane.lane:
+                del self.rows[key]
+                ids.remove(first_id)
 
     def _drop_journal(self, invocation_id: str) -> None:
         self.journals.pop(invocation_id, None)
@@ -143,12 +181,23 @@ class _Partition:
             self.timers_of[timer.invocation_id].remove(timer)
         elif isinstance(row, StateRow):
             self._delete_state(key, row)
-        elif key[0] == Table.ANNEX:
+        else:
+            self._unlist(key, row)
+
+    def _unlist(self, key: Key, row: Row) -> None:
+        if key[0] == Table.ANNEX:
             _, invocation_id, slot = cast("tuple[Table, str, str]", key)
             del self.annexes[invocation_id][slot]
         elif key[0] == Table.PROMISE:
             _, service, object_key, name = cast("tuple[Table, str, str, str]", key)
             _discard(self.promises[service, object_key], name)
+        elif key[0] == Table.STREAM:
+            _, invocation_id, stream, first_id = cast("tuple[Table, str, str, int]", key)
+            _discard(self.streams[invocation_id][stream], first_id)
+        elif isinstance(row, ApprovalRow):
+            del self.approvals[cast("str", key[1])][cast("int", key[2])]
+        elif key[0] == Table.DETAIL:
+            self.details.delete(key)
         elif key[0] == Table.OUTBOX:
             _discard(self.outbox, cast("int", key[1]))
 
@@ -173,9 +222,16 @@ class _Partition:
         elif isinstance(row, AnnexRow):
             _, invocation_id, slot = cast("tuple[Table, str, str]", key)
             self.annexes.setdefault(invocation_id, {})[slot] = row
+        elif isinstance(row, StreamRow):
+            _, invocation_id, stream, first_id = cast("tuple[Table, str, str, int]", key)
+            insort(self.streams.setdefault(invocation_id, {}).setdefault(stream, []), first_id)
         elif isinstance(row, PromiseRow):
             _, service, object_key, name = cast("tuple[Table, str, str, str]", key)
             insort(self.promises.setdefault((service, object_key), []), name)
+        elif isinstance(row, ApprovalRow):
+            self.approvals.setdefault(cast("str", key[1]), {})[cast("int", key[2])] = row
+        elif isinstance(row, DetailRow):
+            self.details.put(key)
         elif isinstance(row, OutboxRow):
             insort(self.outbox, cast("int", key[1]))
         elif key[0] == Table.TIMER:
@@ -193,11 +249,19 @@ class _Partition:
             return tuple(sorted(name for name, row in rows.items() if row.is_live(at_ms)))
         if key[0] == Lookup.PROMISE_NAMES:
             return tuple(self.promises.get(cast("tuple[str, str]", key[1:]), ()))
-        if key[0] == Lookup.HAS_NOTIFICATION:
-            return key[2] in self.notes.get(cast("str", key[1]), ())
+        if key[0] == Lookup.NOTIFICATION:
+            return self.notes.get(cast("str", key[1]), {}).get(cast("str", key[2]))
         if key[0] == Lookup.ANNEX_SINKS:
             annex = self.annexes.get(cast("str", key[1]), {})
             return tuple(row.sink for _, row in sorted(annex.items()) if row.sink is not None)
+        if key[0] == Lookup.APPROVALS:
+            approvals = sorted(self.approvals.get(cast("str", key[1]), {}).items())
+            return tuple(
+                index for index, row in approvals if not key[2] or row.status == ApprovalStatus.OPEN
+            )
+        found = self.details.answer(key)
+        if found is not None:
+            return found
         journal = self.journals.get(cast("str", key[1]), {})
         if key[0] == Lookup.CHILDREN:
             children = (child_of(journal[index].entry) for index in sorted(journal))
@@ -211,7 +275,9 @@ class _Partition:
         for id_ in self._ids(scan.conditions) if scan.source is Source.JOURNAL else ():
             journal = self.journals.get(id_, {})
             yield from (journal[index] for index in sorted(journal))
-        if scan.source is Source.INVOCATION:
+        if scan.source is Source.DETAIL:
+            yield from self.details.scan(scan.conditions)
+        elif scan.source is Source.INVOCATION:
             for id_ in self._ids(scan.conditions):
                 row = self.rows[Table.INVOCATION, id_]
                 if isinstance(row, InvocationRow) and _is_scanned(row, scan.conditions):
@@ -251,6 +317,7 @@ class MemoryStore:
         self.partition_count = partition_count
         self._partitions = [_Partition() for _ in range(partition_count)]
         self._deployments: dict[str, StoredDeployment] = {}
+        self._secrets: dict[str, bytes] = {}
 
     async def open(self) -> None:
         """Do nothing: the rows of an earlier opening are still there."""
@@ -295,6 +362,22 @@ class MemoryStore:
         """Return the journal of an invocation, in order."""
         journal = self._partitions[partition].journals.get(invocation_id, {})
         return [journal[index] for index in sorted(journal)]
+
+    async def stream(
+        self, partition: int, invocation_id: str, name: str, after: int, size_bytes_max: int
+    ) -> list[tuple[int, StreamRow]]:
+        """Return rows of a stream, in order, from the last that may reach beyond `after`."""
+        held = self._partitions[partition]
+        ids = held.streams.get(invocation_id, {}).get(name, [])
+        found: list[tuple[int, StreamRow]] = []
+        size = 0
+        for first_id in ids[max(0, bisect_right(ids, after + 1) - 1) :]:
+            row = cast("StreamRow", held.rows[Table.STREAM, invocation_id, name, first_id])
+            size += sum(map(len, row.chunks))
+            if len(found) > 1 and size > size_bytes_max:
+                break
+            found.append((first_id, row))
+        return found
 
     async def state(
         self, partition: int, service: str, key: str, at_ms: int, size_bytes_max: int | None = None
@@ -376,14 +459,32 @@ class MemoryStore:
         found.sort(key=lambda row: (row.created_at_ms, row.id), reverse=True)
         return found[:limit]
 
+    async def approvals(
+        self, query: ApprovalFilter, before: ApprovalPlace | None, limit: int
+    ) -> list[StoredApproval]:
+        """Return approvals of all partitions, newest first by (asked_at_ms, id, index)."""
+        found = [
+            StoredApproval(invocation_id, index, row)
+            for partition in self._partitions
+            for invocation_id, rows in partition.approvals.items()
+            for index, row in rows.items()
+            if (query.statuses is None or row.status in query.statuses)
+            and (query.service is None or row.target.service == query.service)
+            and (query.assignee is None or query.assignee in row.assignees)
+        ]
+        found.sort(key=lambda it: it.place, reverse=True)
+        return [it for it in found if before is None or it.place < before][:limit]
+
+    async def keep_secret(self, name: str, secret: bytes) -> bytes:
+        """Keep a secret unless there is one of this name; return the one that is there."""
+        return self._secrets.setdefault(name, secret)
+
     async def scan(self, scan: Scan) -> AsyncGenerator[list[Scanned]]:
         """Iterate over rows of all partitions, in pages. Takes its time on the event loop."""
         found = [row for partition in self._partitions for row in partition.scan(scan)]
         if scan.order is not None:
-            rows = cast("list[ScannedInvocation]", found)
-            rows.sort(key=lambda it: it.row.id)
-            is_newest = scan.order is Order.NEWEST
-            rows.sort(key=lambda it: it.row.created_at_ms, reverse=is_newest)
+            found.sort(key=_identity)
+            found.sort(key=_age, reverse=scan.order is Order.NEWEST)
         rest = islice(found, scan.limit)
         while page := list(islice(rest, PAGE_ROWS)):
             yield page
@@ -406,6 +507,20 @@ class MemoryStore:
 
 
 _SCANNED_ROWS = {Source.STATE: StateRow, Source.LOCK: LockRow, Source.PROMISE: PromiseRow}
+
+
+def _identity(scanned: Scanned) -> tuple[str, int, int]:
+    if isinstance(scanned, StoredDetail):
+        return scanned[:3]
+    assert isinstance(scanned, ScannedInvocation), f"{scanned} has no order"
+    return scanned.row.id, 0, 0
+
+
+def _age(scanned: Scanned) -> int:
+    if isinstance(scanned, StoredDetail):
+        return scanned.row.at_ms
+    assert isinstance(scanned, ScannedInvocation), f"{scanned} has no order"
+    return scanned.row.created_at_ms
 
 
 def _is_scanned(row: InvocationRow, conditions: Sequence[Condition]) -> bool:

@@ -9,7 +9,7 @@ from holdfast.engine.row import note_of_completion, note_of_signal
 
 
 def note_of(entry: Entry) -> str | None:
-    """Return the note under which HAS_NOTIFICATION finds an entry; None for commands."""
+    """Return the note under which NOTIFICATION finds an entry; None for commands."""
     if isinstance(entry, Completion):
         return note_of_completion(entry.completion_id)
     if isinstance(entry, Signal):

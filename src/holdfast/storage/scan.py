@@ -10,7 +10,14 @@ from enum import Enum
 from typing import NamedTuple
 
 from holdfast.domain.message import Output
-from holdfast.engine.row import InvocationRow, JournalRow, LockRow, PromiseRow, StateRow
+from holdfast.engine.row import (
+    InvocationRow,
+    JournalRow,
+    LockRow,
+    PromiseRow,
+    StateRow,
+    StoredDetail,
+)
 
 PAGE_ROWS = 250
 """Rows of a page: few enough that decoding one keeps nobody waiting."""
@@ -30,6 +37,9 @@ class Source(Enum):
     """service, key, name → KeyedRow with a StateRow, also of an entry that has expired"""
     PROMISE = "promise"
     """service, key, name → KeyedRow with a PromiseRow"""
+    DETAIL = "detail"
+    """id, service, kind, name, at_ms → StoredDetail; `kind` is `model` or `tool`, `name` its
+    name"""
 
 
 class Comparison(Enum):
@@ -53,7 +63,7 @@ class Condition(NamedTuple):
 
 
 class Order(Enum):
-    """By creation time; at the same time, by id, ascending."""
+    """By creation time, details by that of their record; at the same time, by id, ascending."""
 
     OLDEST = "ASC"
     NEWEST = "DESC"
@@ -65,7 +75,7 @@ class Scan(NamedTuple):
     source: Source
     conditions: tuple[Condition, ...] = ()
     order: Order | None = None
-    """Only of invocations; None: any."""
+    """Only of invocations and details; None: any."""
     limit: int | None = None
     has_outputs: bool = False
     """Only of invocations: whether the outputs of failed ones are wanted, too."""
@@ -87,7 +97,7 @@ class KeyedRow(NamedTuple):
     row: StateRow | LockRow | PromiseRow
 
 
-Scanned = ScannedInvocation | JournalRow | KeyedRow
+Scanned = ScannedInvocation | JournalRow | KeyedRow | StoredDetail
 
 
 def is_met(condition: Condition, value: str | int | None) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 from collections.abc import AsyncGenerator, Generator
 from datetime import UTC, datetime
@@ -16,19 +17,23 @@ from typing import Any
 
 from holdfast.admin.export_view import view_recording
 from holdfast.admin.journal_view import view_journal
+from holdfast.domain.approval import ApprovalStatus
 from holdfast.domain.errors import HoldfastError, NotFoundError, UsageError
+from holdfast.domain.ids import awakeable_id
 from holdfast.domain.message import Run
 from holdfast.domain.recording import Recording
 from holdfast.engine.row import Status
 from holdfast.sdk.app import App
 from holdfast.sdk.exchange import Exchange, Reply
-from holdfast.sdk.journal import is_gate
+from holdfast.sdk.journal import is_own
 from holdfast.sdk.retry import Duration, milliseconds
+from holdfast.sdk.verb import encode_value, serde_of
 from holdfast.server.app import open_store
+from holdfast.server.approval_port import Approval, Verdict
 from holdfast.server.clock import SystemClock
 from holdfast.server.embedded import EmbeddedClient
 from holdfast.server.host import Host
-from holdfast.storage.base import InvocationFilter
+from holdfast.storage.base import ApprovalFilter, InvocationFilter
 from holdfast.testing.clock import VirtualClock
 from holdfast.testing.crash import CrashPoint
 from holdfast.testing.port import TestPort
@@ -44,6 +49,7 @@ _POLL_S = 0.001
 _PUZZLING_TURNS = 5_000
 _STUCK_ROUNDS = 2_000
 _NEVER_S = 1e9
+_INBOX_ROWS_MAX = 10_000
 
 
 class Environment:
@@ -198,7 +204,7 @@ class Environment:
         """Return the names of the steps of an invocation, in the order in which they began."""
         entries = [row.entry for row in await self._host.journal(invocation_id)]
         runs = [entry for entry in entries if isinstance(entry, Run)]
-        return [run.name for run in runs if not is_gate(run.key)]
+        return [run.name for run in runs if not is_own(run.key)]
 
     async def recording(self, invocation_id: str) -> Recording:
         """Return what `replay` needs to try an invocation against other code.
@@ -211,6 +217,54 @@ class Environment:
             raise NotFoundError(f"There is no invocation {invocation_id}.", code="HF1004")
         journal = await self._host.journal(invocation_id)
         return view_recording(row, journal, has_secrets=True)
+
+    # -- people -----------------------------------------------------------------------------------
+
+    async def approvals(self) -> list[Approval]:
+        """Return the approvals that nobody has decided, in the order in which they were asked for.
+
+        What can happen without time passing happens first.
+        """
+        await self.settle()
+        inbox = ApprovalFilter((ApprovalStatus.OPEN,))
+        found = await self._host.approvals.find(inbox, None, _INBOX_ROWS_MAX)
+        ids = [awakeable_id(each.invocation_id, each.signal_index) for each in reversed(found)]
+        return [await self._host.approvals.get(approval_id) for approval_id in ids]
+
+    async def decide(
+        self,
+        approval_id: str,
+        approved: bool,
+        *,
+        value: object = None,
+        arguments: dict[str, object] | None = None,
+        by: str = "",
+        comment: str = "",
+    ) -> None:
+        """Decide an approval, as a person would.
+
+        Args:
+            approval_id: Its id: `approval.id` in the handler, or one of `approvals`.
+            approved: Or rejected.
+            value: Fills in the form; anything that has JSON.
+            arguments: Those that are changed.
+            by: Who decides.
+            comment: Why.
+
+        Raises:
+            NotFoundError: HF1410, there is no such approval.
+            UsageError: HF1412, what is filled in does not fit.
+            ConflictError: HF1411, it is decided already.
+        """
+        verdict = Verdict(
+            approved,
+            None if value is None else encode_value(serde_of(value, None), value, "The value"),
+            None if arguments is None else json.dumps(arguments).encode(),
+            by,
+            comment,
+        )
+        with self.asking():
+            await self._host.approvals.decide(approval_id, verdict)
 
     # -- problems ---------------------------------------------------------------------------------
 

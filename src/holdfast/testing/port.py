@@ -12,10 +12,10 @@ from holdfast.domain.message import (
     Error,
     FromHandler,
     Input,
-    Notification,
     ProposeRunCompletion,
     Signal,
     Start,
+    ToHandler,
 )
 from holdfast.sdk.app import App
 from holdfast.sdk.attempt import Attempt
@@ -108,7 +108,7 @@ class _Tap:
 
     # -- the handler's end ------------------------------------------------------------------------
 
-    def send(self, notifications: Sequence[Notification]) -> None:
+    def send(self, notifications: Sequence[ToHandler]) -> None:
         """See `HandlerStream`."""
         for notification in notifications:
             if isinstance(notification, Completion) and self._note_result(notification):

@@ -13,6 +13,7 @@ from typing import Any
 from holdfast.domain.errors import HoldfastError
 from holdfast.domain.message import (
     Command,
+    Emit,
     End,
     Error,
     FromHandler,
@@ -26,6 +27,7 @@ from holdfast.domain.recording import Recording, decode_recording
 from holdfast.sdk.app import App
 from holdfast.sdk.attempt import Attempt
 from holdfast.sdk.bodies import Bodies
+from holdfast.sdk.future import DurableFuture
 from holdfast.sdk.journal import CODE_MISMATCH, branch_of, describe_command, is_gate
 from holdfast.sdk.step import Step
 from holdfast.testing.strict import Watch
@@ -72,7 +74,7 @@ class ReplayReport:
 class _HeldBodies(Bodies):
     """Runs no body: where a step has no result, the recording ends."""
 
-    def start(self, step: Step) -> None:
+    def start(self, step: Step, future: DurableFuture[Any]) -> None:
         """Do not."""
 
 
@@ -152,6 +154,7 @@ async def replay(
             attempt = _Replay(handler, start, recording.entries, stream, app)
         except HoldfastError as error:
             return _diverged(recording, "a journal of another SDK", error.message)
+        attempt.emitter.mute()
         attempt.close_input()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stream.is_closed.wait(), _PATIENCE_S)
@@ -231,13 +234,13 @@ def _next_of(attempt: Attempt) -> str:
 
 def _is_new(message: FromHandler) -> bool:
     """Return whether this is something that the program asks for and that is not recorded."""
-    if isinstance(message, Input | End | Error | Suspension | ProposeRunCompletion):
+    if isinstance(message, Input | End | Error | Suspension | ProposeRunCompletion | Emit):
         return False
     return not is_gate(message.key)
 
 
 def _describe(command: FromHandler) -> str:
-    assert not isinstance(command, End | Error | Suspension | ProposeRunCompletion)
+    assert not isinstance(command, End | Error | Suspension | ProposeRunCompletion | Emit)
     branch = branch_of(command.key)
     where = f" in branch {branch}" if branch else ""
     return describe_command(command) + where

@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 
 from holdfast.domain.deployment import Endpoint, HttpVersion
 from holdfast.domain.errors import TransportError
-from holdfast.domain.message import Entry, FromHandler, Notification, Start
+from holdfast.domain.message import Entry, FromHandler, Start, ToHandler
 from holdfast.domain.target import Manifest
 
 
@@ -42,6 +42,10 @@ class Refusal(NamedTuple):
 class AttemptStream(ServerStream, Protocol):
     """The server's end of an attempt for carriers to peers that are not ours."""
 
+    protocol_version: int | None
+    """Of the service protocol: what the invocation is pinned to, 0 if that was not kept; None: it
+    is free. A carrier that speaks several versions says here which one the attempt has."""
+
     def on_messages_recorded(
         self, messages: Sequence[FromHandler], then: Callable[[], None]
     ) -> None:
@@ -52,12 +56,19 @@ class AttemptStream(ServerStream, Protocol):
         """Like `on_closed`, for an attempt that never began. Called once, instead of it."""
         ...
 
+    def on_unheard(self) -> None:
+        """A cancellation came too late for this attempt to hear of it.
+
+        The next attempt finds it in its journal, and should begin at once.
+        """
+        ...
+
 
 class HandlerStream(Protocol):
     """What the server calls: the handler's end of one attempt."""
 
-    def send(self, notifications: Sequence[Notification]) -> None:
-        """Deliver recorded notifications, in order."""
+    def send(self, notifications: Sequence[ToHandler]) -> None:
+        """Deliver recorded notifications, and what else was stored, in order."""
         ...
 
     def close_input(self) -> None:
@@ -65,7 +76,7 @@ class HandlerStream(Protocol):
 
         While a step runs it does not, and what comes in that time may stop the step: a
         cancellation, a time limit. The worker socket and the carrier in process still deliver that;
-        over HTTP it waits for the next attempt.
+        over HTTP it ends the attempt, and the next one hears of it (`AttemptStream.on_unheard`).
         """
         ...
 

@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
-from holdfast.domain.message import Entry, FromHandler, Notification, Start
+from holdfast.domain.message import Entry, FromHandler, Start, ToHandler
 from holdfast.transport.base import HandlerPort, HandlerStream, ServerStream
 
 _logger = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ class _Joint:
 
     # Called by the server's side.
 
-    def send(self, notifications: Sequence[Notification]) -> None:
+    def send(self, notifications: Sequence[ToHandler]) -> None:
         """See `HandlerStream`."""
         self._loop.call_soon(self._to_handler, _send, tuple(notifications))
 
@@ -122,8 +122,8 @@ class _Joint:
 
     def _to_handler(
         self,
-        call: Callable[[HandlerStream, tuple[Notification, ...]], None],
-        notifications: tuple[Notification, ...],
+        call: Callable[[HandlerStream, tuple[ToHandler, ...]], None],
+        notifications: tuple[ToHandler, ...],
     ) -> None:
         if self._handler is not None and not self._is_over:
             call(self._handler, notifications)
@@ -137,9 +137,9 @@ class _Joint:
             self._handler.abort()
 
 
-def _send(handler: HandlerStream, notifications: tuple[Notification, ...]) -> None:
+def _send(handler: HandlerStream, notifications: tuple[ToHandler, ...]) -> None:
     handler.send(notifications)
 
 
-def _close_input(handler: HandlerStream, _: tuple[Notification, ...]) -> None:
+def _close_input(handler: HandlerStream, _: tuple[ToHandler, ...]) -> None:
     handler.close_input()

@@ -21,11 +21,12 @@ from typing import Any, Protocol, assert_never, cast
 import msgspec
 
 from holdfast.domain.errors import HoldfastError, RemoteProtocolError, StorageError, TransportError
-from holdfast.domain.message import Entry, Notification, Start
+from holdfast.domain.message import Entry, Start, ToHandler
 from holdfast.domain.target import Manifest
 from holdfast.protocol import frame as wire
 from holdfast.transport.base import HandlerPort, HandlerStream, ServerStream
 from holdfast.transport.outbox import Outbox, Pulse
+from holdfast.transport.websocket_tap import DirectSocket
 
 _logger = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ LOST = "worker connection lost"
 """Reason given to every stream that was open when its connection ended."""
 
 UVICORN_OPTIONS: Mapping[str, Any] = {
-    "ws": "websockets-sansio",
+    "ws": "holdfast.transport.websocket_server_end:ServerEnd",
     "ws_max_size": wire.MESSAGE_SIZE_BYTES_MAX,
     "ws_per_message_deflate": False,
     "ws_ping_interval": None,
@@ -46,6 +47,8 @@ UVICORN_OPTIONS: Mapping[str, Any] = {
 }
 """What `uvicorn.Config` needs to know to carry the worker socket. The pings are ours, see Pulse."""
 
+_DIRECT = "holdfast.direct"
+"""Extension of the ASGI scope; `EXTENSION` in `websocket_server_end`, which only servers load."""
 _HELLO_TIMEOUT_S = 10.0
 _CLOSE_TIMEOUT_S = 1.0
 _OPEN_SIZE_BYTES_MAX = 8 * 1024 * 1024
@@ -105,7 +108,9 @@ class _Endpoint:
             await _reject(scope, send, *refusal)
             return
         await send({"type": "websocket.accept", "subprotocol": wire.SUBPROTOCOL})
-        session = _Session(self._registry, self._sessions, receive, send)
+        extensions = cast("Mapping[str, object]", scope.get("extensions") or {})
+        direct = cast("DirectSocket | None", extensions.get(_DIRECT))
+        session = _Session(self._registry, self._sessions, receive, send, direct)
         await session.run()
 
     def _check_request(self, scope: Scope) -> tuple[int, wire.Refused] | None:
@@ -257,7 +262,7 @@ class _RemoteStream:
         for frame in held_frames:
             self._put_in_order(frame)
 
-    def send(self, notifications: Sequence[Notification]) -> None:
+    def send(self, notifications: Sequence[ToHandler]) -> None:
         """See `HandlerStream`."""
         self._put_in_order(wire.Notify(self.number, tuple(notifications)))
 
@@ -326,12 +331,16 @@ class _Session:
         sessions: dict[tuple[str, str], _Session],
         receive: Receive,
         send: Send,
+        direct: DirectSocket | None,
     ) -> None:
         self._registry = registry
         self._sessions = sessions
         self._receive = receive
         self._send = send
-        self._outbox = Outbox(self._write, self._on_written)
+        self._direct = direct
+        self._seen_count = 0
+        """Messages that came through `receive`."""
+        self._outbox = Outbox(self._write, self._on_written, direct)
         self._pulse = Pulse(self._outbox)
         self._port: RemotePort | None = None
         self._is_attached = False
@@ -423,27 +432,45 @@ class _Session:
                     task.result()
             return self._end.result() if self._end.done() else "connection closed"
         finally:
+            self._end.cancel()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _read_frames(self) -> None:
+        while True:
+            if self._direct is not None:
+                self._direct.take(self._on_data, self._seen_count)
+            data = await self._read()
+            if data is None:
+                return
+            self._take_frames(data)
+
+    def _on_data(self, data: bytes) -> None:
+        """Take a message past `receive`."""
+        if self._end.done():
+            return
+        try:
+            self._take_frames(data)
+        except Exception as error:  # raised again where the end is awaited
+            self._end.set_exception(error)
+
+    def _take_frames(self, data: bytes) -> None:
         port = self._port
         assert port is not None, "frames are read after Hello"
-        while (data := await self._read()) is not None:
-            self._pulse.heard()
-            for frame in wire.decode_to_server(data):
-                match frame:
-                    case wire.Messages():
-                        port.on_messages(frame)
-                    case wire.Closed():
-                        port.on_closed(frame)
-                    case wire.Draining():
-                        port.is_draining = True
-                    case wire.Hello():
-                        raise RemoteProtocolError("A worker says Hello once")
-                    case _:
-                        assert_never(frame)
+        self._pulse.heard()
+        for frame in wire.decode_to_server(data):
+            match frame:
+                case wire.Messages():
+                    port.on_messages(frame)
+                case wire.Closed():
+                    port.on_closed(frame)
+                case wire.Draining():
+                    port.is_draining = True
+                case wire.Hello():
+                    raise RemoteProtocolError("A worker says Hello once")
+                case _:
+                    assert_never(frame)
 
     async def _watch(self) -> None:
         await self._pulse.run()
@@ -457,6 +484,7 @@ class _Session:
         data = message.get("bytes")
         if not isinstance(data, bytes | bytearray):
             raise RemoteProtocolError("Expected binary messages, got text")
+        self._seen_count += 1
         return cast("bytes", data)
 
     async def _write(self, data: bytes) -> None:

@@ -24,15 +24,16 @@ from typing import TypeVar, assert_never
 from urllib.parse import urlsplit
 
 import msgspec
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 from websockets.typing import Subprotocol
 
 from holdfast.domain.errors import HoldfastError, RemoteProtocolError, TransportError, UsageError
-from holdfast.domain.message import FromHandler, Notification
+from holdfast.domain.message import FromHandler, ToHandler
 from holdfast.protocol import frame as wire
 from holdfast.transport.base import HandlerPort, HandlerStream
 from holdfast.transport.outbox import Outbox, Pulse
+from holdfast.transport.websocket_worker_end import WorkerEnd
 
 T = TypeVar("T")
 
@@ -161,9 +162,10 @@ class _Worker:
         finally:
             await socket.close()
 
-    async def _dial(self) -> ClientConnection:
-        return await connect(
+    async def _dial(self) -> WorkerEnd:
+        socket = await connect(
             self._url,
+            create_connection=WorkerEnd,
             subprotocols=[Subprotocol(wire.SUBPROTOCOL)],
             additional_headers={"Authorization": f"Bearer {self._token}"} if self._token else None,
             compression=None,
@@ -173,6 +175,9 @@ class _Worker:
             close_timeout=_CLOSE_TIMEOUT_S,
             proxy=None if _is_loopback(self._url) else True,
         )
+        assert isinstance(socket, WorkerEnd), "it was asked for"
+        socket.begin()
+        return socket
 
     def _hello(self) -> wire.Hello:
         return wire.Hello(
@@ -209,17 +214,20 @@ class _Worker:
 class _Connection:
     """One connection: the streams of the attempts that run over it."""
 
-    def __init__(self, port: HandlerPort, socket: ClientConnection) -> None:
+    def __init__(self, port: HandlerPort, socket: WorkerEnd) -> None:
         self._port = port
         self._socket = socket
-        self._outbox = Outbox(socket.send, _nothing)
+        self._seen_count = 0
+        """Messages that came through `recv`."""
+        self._outbox = Outbox(socket.send, _nothing, socket)
         self._pulse = Pulse(self._outbox)
         self._streams: dict[int, _WorkerStream] = {}
         self._last_number = 0
         self._is_draining = False
         loop = asyncio.get_running_loop()
         self._idle: asyncio.Future[None] = loop.create_future()
-        self._overflow: asyncio.Future[None] = loop.create_future()
+        self._end: asyncio.Future[None] = loop.create_future()
+        """Fails when the connection cannot go on."""
 
     async def introduce(self, hello: wire.Hello) -> str:
         """Say Hello and return the deployment id that the server answers with.
@@ -230,7 +238,7 @@ class _Connection:
         await self._socket.send(wire.encode([hello]))
         try:
             async with asyncio.timeout(_OPEN_TIMEOUT_S):
-                data = await self._socket.recv(decode=False)
+                data = await self._recv()
         except TimeoutError:
             raise TransportError(f"no Welcome within {_OPEN_TIMEOUT_S:.0f} s") from None
         frames = wire.decode_to_worker(data)
@@ -252,7 +260,7 @@ class _Connection:
         parts = (self._read(), self._outbox.run(), self._watch())
         tasks = [asyncio.ensure_future(part) for part in parts]
         stopped = asyncio.ensure_future(_wait(stop))
-        ends = [*tasks, stopped, self._overflow]
+        ends = [*tasks, stopped, self._end]
         try:
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             if stop.is_set() and not any(task.done() for task in tasks):
@@ -260,10 +268,10 @@ class _Connection:
             for task in tasks:
                 if task.done():
                     task.result()
-            if self._overflow.done():
-                size_bytes = self._outbox.size_bytes
-                raise TransportError(f"the server does not read: {size_bytes} bytes wait for it")
+            if self._end.done():
+                self._end.result()
         finally:
+            self._end.cancel()
             for task in (*tasks, stopped):
                 task.cancel()
             await asyncio.gather(*tasks, stopped, return_exceptions=True)
@@ -272,8 +280,10 @@ class _Connection:
     def put(self, frame: bytes) -> None:
         """Send a frame; give the connection up when too much waits."""
         self._outbox.put(frame)
-        if self._outbox.size_bytes > _BACKLOG_SIZE_BYTES_MAX and not self._overflow.done():
-            self._overflow.set_result(None)
+        size_bytes = self._outbox.size_bytes
+        if size_bytes > _BACKLOG_SIZE_BYTES_MAX and not self._end.done():
+            reason = f"the server does not read: {size_bytes} bytes wait for it"
+            self._end.set_exception(TransportError(reason))
 
     def forget(self, stream: _WorkerStream) -> None:
         """Take out a stream that is over."""
@@ -309,10 +319,27 @@ class _Connection:
 
     async def _read(self) -> None:
         while True:
-            data = await self._socket.recv(decode=False)
-            self._pulse.heard()
-            for frame in wire.decode_to_worker(data):
-                self._dispatch(frame)
+            self._socket.take(self._on_data, self._seen_count)
+            self._take_frames(await self._recv())
+
+    async def _recv(self) -> bytes:
+        data = await self._socket.recv(decode=False)
+        self._seen_count += 1
+        return data
+
+    def _on_data(self, data: bytes) -> None:
+        """Take a message past `recv`."""
+        if self._end.done():
+            return
+        try:
+            self._take_frames(data)
+        except Exception as error:  # raised again where the end is awaited
+            self._end.set_exception(error)
+
+    def _take_frames(self, data: bytes) -> None:
+        self._pulse.heard()
+        for frame in wire.decode_to_worker(data):
+            self._dispatch(frame)
 
     def _dispatch(self, frame: wire.ToWorker) -> None:
         match frame:
@@ -377,7 +404,7 @@ class _WorkerStream:
             _logger.exception("failed to open an attempt")
             self.on_closed("the worker failed to open the attempt; see its log")
 
-    def send(self, notifications: Sequence[Notification]) -> None:
+    def send(self, notifications: Sequence[ToHandler]) -> None:
         """Pass notifications on, unless it drains."""
         if self._handler is not None and not self._is_draining:
             self._handler.send(notifications)

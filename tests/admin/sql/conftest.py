@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from holdfast.admin.app import create_admin_app
+from holdfast.domain.detail import ModelCall, ToolCall
 from holdfast.domain.ids import key_partition_key, partition_of
 from holdfast.domain.message import (
     KIND_CALL,
@@ -28,6 +29,7 @@ from holdfast.domain.target import HandlerKind, ServiceKind, Target
 from holdfast.engine.decision import Row
 from holdfast.engine.row import (
     AttemptFailure,
+    DetailRow,
     InvocationRow,
     JournalRow,
     Key,
@@ -148,6 +150,14 @@ KEYED: dict[Key, Row] = {
 }
 
 
+DETAILS: dict[Key, Row] = {
+    (Table.DETAIL, COMPLETED, 1, 1): DetailRow(
+        NOW_MS, "Greeter", ModelCall(provider="openai", request_model="m")
+    ),
+    (Table.DETAIL, COMPLETED, 2, 1): DetailRow(NOW_MS, "Greeter", ToolCall(name="search")),
+}
+
+
 async def seed(store: Store) -> None:
     """Write all of it, each row to its partition."""
     for partition in range(store.partition_count):
@@ -162,21 +172,29 @@ async def seed(store: Store) -> None:
                 partition,
                 epoch,
                 *(row for row in ROWS if is_here(numbers[row.id])),
-                put={key: row for key, row in KEYED.items() if is_here(str(key[2]))},
+                put={key: row for key, row in KEYED.items() if is_here(str(key[2]))}
+                | {key: row for key, row in DETAILS.items() if is_here(numbers[str(key[1])])},
                 journal=[entry for entry in JOURNAL if is_here(numbers[entry.invocation_id])],
             )
         )
 
 
+@pytest.fixture
+def port() -> ScriptedPort:
+    return ScriptedPort()
+
+
 @pytest.fixture(params=["memory", "sqlite"])
-async def host(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Host]:
+async def host(
+    request: pytest.FixtureRequest, tmp_path: Path, port: ScriptedPort
+) -> AsyncIterator[Host]:
     """A server with what is seeded and one invocation that runs: `Echo/run`."""
     store: Store = MemoryStore(2)
     if request.param == "sqlite":
         store = SqliteStore(tmp_path / "data.db", 2)
     await store.open()
     await seed(store)
-    async with hosting(store, ScriptedPort()) as host:  # type: ignore[arg-type]
+    async with hosting(store, port) as host:  # type: ignore[arg-type]
         yield host
     await store.close()
 
@@ -185,7 +203,7 @@ async def host(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
 async def running(host: Host) -> str:
     """The id of an invocation that has an attempt."""
     made = await host.send(request(host))
-    await until(lambda: host.live_attempts())
+    await until(lambda: host.known_attempts())
     return made.invocation_id
 
 

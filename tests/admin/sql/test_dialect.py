@@ -164,7 +164,7 @@ async def test_status_of_services(sql: SqlClient, running: str) -> None:
     )
     assert [(r["target_service_name"], r["status"], r["n"], r.get("retries")) for r in rows] == [
         ("Box", "pending", 1, None),
-        ("Echo", "running", 1, 0),
+        ("Echo", "running", 1, 1),
         ("Echo", "scheduled", 1, None),
         ("Echo", "suspended", 1, None),
         ("Other", "backing-off", 1, 2),

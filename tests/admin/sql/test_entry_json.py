@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from holdfast.admin.sql.entry_json import Callee, entry_json, entry_lite_json, without_secrets
+from holdfast.admin.secret import without_secrets
+from holdfast.admin.sql.entry_json import Callee, entry_json, entry_lite_json
 from holdfast.domain.message import (
     KIND_CALL,
     KIND_CHILD_ID,

@@ -204,7 +204,7 @@ class Writer:
 @pytest.mark.parametrize("seed", range(6))
 async def test_less_is_read_and_the_answer_is_the_same(host: Host, running: str, seed: int) -> None:
     writer = Writer(seed)
-    reader = Reader(host, host.now_ms(), host.live_attempts())
+    reader = Reader(host, host.now_ms(), host.known_attempts())
     whole = await read(
         reader,
         {

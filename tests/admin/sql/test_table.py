@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 
@@ -10,6 +11,8 @@ import pytest
 from holdfast.admin.sql.absent import ABSENT
 from holdfast.admin.sql.arrow import schema_of
 from holdfast.admin.sql.table import TABLES
+from holdfast.domain.message import Error
+from tests.server.harness import ScriptedPort
 
 from .client import SqlClient
 from .conftest import (
@@ -188,7 +191,8 @@ async def test_attempts(sql: SqlClient, running: str) -> None:
     rows = {row["id"]: row for row in await sql.rows("SELECT * FROM sys_invocation_state")}
     assert rows.keys() == {running, PAUSED, BACKING_OFF}
     live, tried = rows[running], rows[BACKING_OFF]
-    assert (live["in_flight"], live["retry_count"]) == (True, 0)
+    # As on Restate's server, the attempt that runs counts.
+    assert (live["in_flight"], live["retry_count"]) == (True, 1)
     assert live["last_attempt_deployment_id"].startswith("dp_1")
     assert live["last_start_at"] > "2026-01-01"
     assert (tried["in_flight"], tried["retry_count"]) == (False, 2)
@@ -199,6 +203,25 @@ async def test_attempts(sql: SqlClient, running: str) -> None:
     assert tried["last_failure_related_command_name"] == "ship"
     assert tried["last_failure_related_command_type"] == "Run"
     assert tried["last_attempt_deployment_id"] == "dp_gone"
+    # Its last attempt was one of another process.
+    assert "last_start_at" not in tried
+
+
+async def test_the_last_attempt_is_known_while_the_next_one_waits(
+    sql: SqlClient, port: ScriptedPort, running: str
+) -> None:
+    began = (await sql.rows(f"SELECT last_start_at FROM sys_invocation WHERE id = '{running}'"))[0]
+    port.attempts[0].say(Error(500, "no luck", next_retry_delay_ms=60_000))
+    query = (
+        "SELECT status, retry_count, last_start_at, last_attempt_deployment_id FROM sys_invocation"
+        f" WHERE id = '{running}'"
+    )
+    async with asyncio.timeout(10):
+        while (row := (await sql.rows(query))[0])["status"] != "backing-off":
+            await asyncio.sleep(0.001)
+    assert row["retry_count"] == 1
+    assert row["last_start_at"] == began["last_start_at"]
+    assert row["last_attempt_deployment_id"].startswith("dp_1")
 
 
 async def test_events(sql: SqlClient) -> None:

@@ -266,9 +266,9 @@ def test_another_content_type_is_no_manifest() -> None:
     assert (caught.value.code, caught.value.restate_code) == ("HF1326", "META0013")
 
 
-@pytest.mark.parametrize(("low", "high"), [(1, 4), (7, 9), (6, 5)])
+@pytest.mark.parametrize(("low", "high"), [(1, 4), (8, 9), (6, 5)])
 def test_versions_must_overlap(low: int, high: int) -> None:
-    with pytest.raises(DiscoveryError, match=f"{low} to {high}.*this server 5 to 6") as caught:
+    with pytest.raises(DiscoveryError, match=f"{low} to {high}.*this server 5 to 7") as caught:
         decode(service(), minProtocolVersion=low, maxProtocolVersion=high)
     assert (caught.value.code, caught.value.restate_code) == ("HF1325", "META0012")
 
@@ -420,7 +420,7 @@ def test_version_4_says_everything(manifest: Manifest, is_bidirectional: bool) -
     body = encode_manifest(manifest, 4, is_bidirectional=is_bidirectional)
     found = decode_manifest(body, V4)
     assert found._replace(manifest=unowned(found.manifest)) == Discovered(
-        manifest, is_bidirectional, 5, 6
+        manifest, is_bidirectional, 5, 7
     )
 
 
@@ -487,7 +487,7 @@ def test_no_version_has_fields_of_later_ones(version: int, names: set[str]) -> N
     assert set(service["handlers"][0]) | (set(service) - {"handlers"}) == names
     assert ("metadata" in shown["services"][0]) == (version >= 2)
     assert shown["protocolMode"] == "REQUEST_RESPONSE"
-    assert (shown["minProtocolVersion"], shown["maxProtocolVersion"]) == (5, 6)
+    assert (shown["minProtocolVersion"], shown["maxProtocolVersion"]) == (5, 7)
 
 
 def test_each_option_is_said_by_who_said_it() -> None:

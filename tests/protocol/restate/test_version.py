@@ -29,14 +29,10 @@ def test_the_highest_common_version_is_chosen(
     assert agree_on_version(low, high, own) == expected
 
 
-@pytest.mark.parametrize("version", [5, 6])
+@pytest.mark.parametrize("version", [5, 6, 7])
 def test_media_types_name_the_version(version: int) -> None:
     assert parse_invocation_media_type(invocation_media_type(version)) == version
     assert parse_invocation_media_type(f"{invocation_media_type(version)}; charset=x") == version
-
-
-def test_version_7_is_taken_only_where_it_is_switched_on() -> None:
-    assert parse_invocation_media_type(invocation_media_type(7), own_max=7) == 7
 
 
 @pytest.mark.parametrize(
@@ -47,12 +43,12 @@ def test_version_7_is_taken_only_where_it_is_switched_on() -> None:
         "6",
         "application/json",
         "application/vnd.restate.invocation.v4",
-        "application/vnd.restate.invocation.v7",
+        "application/vnd.restate.invocation.v8",
         "application/vnd.restate.invocation.v06",
         "application/vnd.restate.invocation.v",
     ],
 )
 def test_other_content_types_are_refused(content_type: str | None) -> None:
-    with pytest.raises(RemoteProtocolError, match="a version N from 5 to 6") as caught:
+    with pytest.raises(RemoteProtocolError, match="a version N from 5 to 7") as caught:
         parse_invocation_media_type(content_type)
     assert caught.value.code == "HF1331"

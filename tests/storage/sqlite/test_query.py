@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import cast
 
 import apsw
 import pytest
@@ -9,6 +10,9 @@ import pytest
 import holdfast.storage.sqlite as package
 from holdfast.engine.row import Status
 from holdfast.storage.scan import Comparison, Condition, Order, Scan, Source
+from holdfast.storage.sqlite.chunk import provide_whole
+from holdfast.storage.sqlite.detail import TABLES
+from holdfast.storage.sqlite.driver import Connection
 from holdfast.storage.sqlite.query import QUERIES, parse_queries
 from holdfast.storage.sqlite.scan import statement_of
 
@@ -31,7 +35,7 @@ def test_every_statement_is_used() -> None:
     used = {name for name in QUERIES if name in quoted}
     # Those of a table are named after it.
     tables = {"lock", "inbox", "timer", "state", "outbox", "dedup", "counter", "invocation"}
-    tables |= {"promise", "annex"}
+    tables |= {"promise", "annex", "approval", *TABLES.values()}
     used |= {f"{verb}_{table}" for verb in ("put", "delete", "load") for table in tables}
     assert set(QUERIES) - used == set()
 
@@ -39,6 +43,7 @@ def test_every_statement_is_used() -> None:
 @pytest.fixture
 def schema() -> apsw.Connection:
     connection = apsw.Connection(":memory:")
+    provide_whole(cast("Connection", connection))
     for path in sorted((FOLDER / "migration").glob("*.sql")):
         connection.execute(path.read_text()).fetchall()
     return connection

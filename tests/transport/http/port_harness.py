@@ -39,6 +39,8 @@ class FakeStream:
         self.closed: list[str | None] = []
         self.refused: list[tuple[str, Refusal]] = []
         self.unrecorded: list[Callable[[], None]] = []
+        self.protocol_version: int | None = None
+        self.unheard_count = 0
 
     def on_messages(self, messages: Sequence[FromHandler]) -> None:
         self.messages.extend(messages)
@@ -55,6 +57,9 @@ class FakeStream:
 
     def on_refused(self, reason: str, refusal: Refusal) -> None:
         self.refused.append((reason, refusal))
+
+    def on_unheard(self) -> None:
+        self.unheard_count += 1
 
     @property
     def is_over(self) -> bool:

@@ -71,7 +71,7 @@ async def test_discovery_answers_with_the_highest_version_offered(
     assert exchange.headers["content-type"] == manifest_type(version)
     assert exchange.headers["x-restate-server"].startswith("holdfast/")
     manifest = json.loads(exchange.body)
-    assert [manifest["minProtocolVersion"], manifest["maxProtocolVersion"]] == [5, 6]
+    assert [manifest["minProtocolVersion"], manifest["maxProtocolVersion"]] == [5, 7]
     assert manifest["services"][0]["name"] == "Greeter"
 
 
@@ -125,7 +125,7 @@ async def test_a_request_is_refused_only_when_it_was_read(served: Served) -> Non
         ("POST", "/invoke/Greeter/nobody", {}, 404, "HF1382"),
         ("POST", "/invoke/Nobody/greet", {}, 404, "HF1382"),
         ("POST", PATH, {"content-type": "application/vnd.restate.invocation.v4"}, 415, "HF1331"),
-        ("POST", PATH, {"content-type": "application/vnd.restate.invocation.v7"}, 415, "HF1331"),
+        ("POST", PATH, {"content-type": "application/vnd.restate.invocation.v8"}, 415, "HF1331"),
         ("POST", PATH, {"content-type": "application/json"}, 415, "HF1331"),
         ("POST", PATH, {}, 400, "HF1380"),
     ],
@@ -212,7 +212,7 @@ async def test_a_stream_may_be_cut_anywhere() -> None:
         await exchange.over()
 
 
-@pytest.mark.parametrize("version", [5, 6])
+@pytest.mark.parametrize("version", [5, 6, 7])
 async def test_versions(version: int, served: Served) -> None:
     media_type = f"application/vnd.restate.invocation.v{version}"
     exchange = Exchange(served.endpoint, headers={"content-type": media_type})

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from holdfast.server.handle import LiveAttempt, ServerHandle
+from holdfast.server.handle import KnownAttempt, ServerHandle
 from holdfast.storage.scan import Comparison, Condition, Order
 
 T = TypeVar("T")
@@ -82,7 +82,7 @@ class Reader(NamedTuple):
 
     handle: ServerHandle
     now_ms: int
-    attempts: Mapping[str, LiveAttempt]
+    attempts: Mapping[str, KnownAttempt]
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from holdfast.admin.http import Request
+from holdfast.admin.http import Request, decode_body
 from holdfast.admin.sql.limit import QUERIES_MAX, SqlLimits
 from holdfast.server.handle import ServerHandle
 from holdfast.web.asgi import JSON_HEADER, Headers, StreamedResponse
@@ -76,15 +76,15 @@ async def _joined(first: bytes, rest: AsyncGenerator[bytes]) -> AsyncGenerator[b
 
 
 def _query_of(body: bytes) -> str:
-    try:
-        return _decode(body).query
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Refusal(
+    def refuse(why: str) -> Refusal:
+        return Refusal(
             400,
             "HF1408",
-            f"The body is not a query: {error}",
+            f"The body is not a query: {why}",
             hint='Send {"query": "SELECT …"}.',
-        ) from error
+        )
+
+    return decode_body(body, _decode, refuse).query
 
 
 def _engine() -> type[Run]:

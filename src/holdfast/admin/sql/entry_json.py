@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from holdfast.admin.journal_view import HIDDEN, SECRET_HEADERS
 from holdfast.domain.message import (
+    AskApproval,
     AttachInvocation,
     Call,
     ChildId,
@@ -40,6 +40,7 @@ from holdfast.domain.message import (
     Sleep,
     StateKeys,
     Value,
+    WithdrawApproval,
 )
 from holdfast.domain.target import HandlerManifest, ServiceKind
 
@@ -68,16 +69,6 @@ class Callee(NamedTuple):
     kind: ServiceKind | None
     """None when no such service is registered."""
     handler: HandlerManifest | None
-
-
-def without_secrets(entry: Entry) -> Entry:
-    """Return an entry whose headers hide secrets."""
-    if not isinstance(entry, Input | Call | OneWayCall):
-        return entry
-    headers = tuple(
-        (name, HIDDEN if name.lower() in SECRET_HEADERS else value) for name, value in entry.headers
-    )
-    return msgspec.structs.replace(entry, headers=headers)
 
 
 def entry_json(entry: Entry, callee: Callee | None, completion_name: str) -> str:
@@ -179,12 +170,19 @@ def _fields(entry: Command, callee: Callee | None) -> Json:
             return {"target": {"InvocationId": target}, "completion_id": completion_id}
         case CompleteAwakeable(awakeable_id, result):
             return {"id": awakeable_id, "result": _result(result)}
-        case GetPromise(key, completion_id) | PeekPromise(key, completion_id):
-            return {"key": key, "completion_id": completion_id}
-        case CompletePromise(key, result, completion_id):
-            return {"key": key, "value": _result(result), "completion_id": completion_id}
+        case GetPromise() | PeekPromise() | CompletePromise():
+            return _promise_fields(entry)
+        case AskApproval(index, title):
+            return {"index": index, "title": title, "payload": _bytes(entry.payload)}
+        case WithdrawApproval(index):
+            return {"index": index}
         case _:
             return _state_fields(entry)
+
+
+def _promise_fields(entry: GetPromise | PeekPromise | CompletePromise) -> Json:
+    value = {"value": _result(entry.result)} if isinstance(entry, CompletePromise) else {}
+    return {"key": entry.promise_name, **value, "completion_id": entry.completion_id}
 
 
 def _state_fields(

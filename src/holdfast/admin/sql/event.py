@@ -9,13 +9,9 @@ from typing import NamedTuple
 import msgspec
 
 from holdfast.admin.sql.column import Column, Kind, Reader, Table, Wanted
-from holdfast.admin.sql.invocation import (
-    PARTITION_KEY,
-    command_type,
-    error_code,
-    narrow_id,
-    read_in,
-)
+from holdfast.admin.sql.condition import narrow_id
+from holdfast.admin.sql.failure import command_type, error_code
+from holdfast.admin.sql.invocation import PARTITION_KEY, read_in
 from holdfast.domain.ids import invocation_partition_key
 from holdfast.engine.row import AttemptFailure, InvocationRow, Status
 

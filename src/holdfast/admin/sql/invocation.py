@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
-from http import HTTPStatus
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 
 import msgspec
 
@@ -21,13 +20,15 @@ from holdfast.admin.sql.column import (
     Wanted,
     narrow_same,
 )
-from holdfast.domain.ids import IdError, invocation_partition_key, parse_invocation_id
-from holdfast.domain.message import Command, Failure, Output
+from holdfast.admin.sql.condition import narrow_id, narrow_status, narrow_target
+from holdfast.admin.sql.failure import command_type, error_code, phrase
+from holdfast.admin.sql.wait import waiting_json
+from holdfast.domain.ids import invocation_partition_key
+from holdfast.domain.message import Failure, Output
 from holdfast.domain.target import ServiceKind
-from holdfast.engine.row import AttemptFailure, InvocationRow, OriginKind, Status, Waiting
-from holdfast.server.handle import LiveAttempt
+from holdfast.engine.row import AttemptFailure, InvocationRow, OriginKind, Status
+from holdfast.server.handle import KnownAttempt
 from holdfast.storage.scan import Comparison, Condition, Scan, ScannedInvocation, Source
-from holdfast.web.problem import Refusal, shown
 
 TEXT, BOOL, U32, U64 = Kind.TEXT, Kind.BOOL, Kind.U32, Kind.U64
 TIME, DURATION, U32_LIST = Kind.TIME, Kind.DURATION, Kind.U32_LIST
@@ -61,7 +62,6 @@ _SHOWN_STATUSES = {
 _TRYING = (Status.RUNNING, Status.BACKING_OFF, Status.PAUSED)
 """Those that have rows in `sys_invocation_state`."""
 
-_PHRASES = {500: "Internal"}
 _encode = msgspec.json.Encoder().encode
 
 
@@ -71,13 +71,25 @@ class Seen(NamedTuple):
     row: InvocationRow
     output: Output | None
     """Read only when a column needs it."""
-    attempt: LiveAttempt | None
-    """The one that runs."""
+    known: KnownAttempt | None
+    """Its last attempt."""
+    server: str | None
+    """What its deployment says that it is."""
+
+    @property
+    def is_in_flight(self) -> bool:
+        """Whether an attempt runs."""
+        return self.known is not None and self.known.is_running
 
     @property
     def tried(self) -> InvocationRow | None:
         """The row, if it says something about attempts."""
         return self.row if self.row.status in _TRYING else None
+
+    @property
+    def last(self) -> KnownAttempt | None:
+        """The last attempt, of those that are still tried."""
+        return None if self.tried is None else self.known
 
     @property
     def failure(self) -> AttemptFailure | None:
@@ -86,31 +98,6 @@ class Seen(NamedTuple):
 
 
 # -- values ----------------------------------------------------------------------------------------
-
-
-def phrase(failure: AttemptFailure) -> str:
-    """Return a failure as `[500 Internal] message`, with its stack trace on further lines."""
-    code = failure.code
-    try:
-        name = _PHRASES.get(code) or HTTPStatus(code).phrase
-    except ValueError:
-        name = ""
-    head = f"[{code} {name}]" if name else f"[{code}]"
-    text = f"{head} {failure.message}"
-    return f"{text}\n{failure.stacktrace}" if failure.stacktrace else text
-
-
-def error_code(failure: AttemptFailure) -> str:
-    """Return Restate's code for why an attempt failed."""
-    return {570: "RT0016", 571: "RT0012"}.get(failure.code, "RT0007")
-
-
-_COMMAND_NAMES = {kind.__struct_config__.tag: kind.__name__ for kind in get_args(Command)}
-
-
-def command_type(failure: AttemptFailure) -> str | None:
-    """Return the type of the command that failed, such as `Run`."""
-    return _COMMAND_NAMES.get(failure.related_command_type)
 
 
 def _failure_text(seen: Seen) -> str | None:
@@ -122,21 +109,10 @@ def _shown_status(seen: Seen) -> str:
     row = seen.row
     if row.status not in (Status.RUNNING, Status.BACKING_OFF):
         return "pending" if row.status is Status.PENDING else _STORED_STATUSES[row.status]
-    if seen.attempt is not None:
+    if seen.is_in_flight:
         return "running"
     # Some failures do not count, and yet the next attempt waits.
     return "backing-off" if row.retry_count or row.status is Status.BACKING_OFF else "ready"
-
-
-def _waiting_json(waiting: Waiting | None) -> str | None:
-    if waiting is None:
-        return None
-    pairs: list[tuple[str, int | str]] = [
-        *(("CompletionId", id_) for id_ in waiting.completions),
-        *(("SignalIndex", index) for index in waiting.signals),
-        *(("SignalName", name) for name in waiting.named_signals),
-    ]
-    return _encode({"Unknown": [{"Single": {kind: id_}} for kind, id_ in pairs]}).decode()
 
 
 def _origin(
@@ -147,6 +123,16 @@ def _origin(
 
 def _service_of(target: str | None) -> str | None:
     return None if target is None else target.partition("/")[0]
+
+
+def _attempt_count(seen: Seen) -> int | None:
+    """Return how many attempts count: those that failed, and the one that runs."""
+    row = seen.tried
+    if row is None:
+        return None
+    # Some failures do not count, but one there was.
+    failed = max(row.retry_count, row.status is Status.BACKING_OFF)
+    return failed + seen.is_in_flight
 
 
 def _nothing(_: object) -> None:
@@ -232,7 +218,12 @@ _STATUS_COLUMNS: tuple[Column[Seen], ...] = (
         "deployment on which it has begun",
         lambda it: it.row.deployment_id,
     ),
-    Column("pinned_service_protocol_version", U32, _UNUSED, _nothing),
+    Column(
+        "pinned_service_protocol_version",
+        U32,
+        "version of the service protocol that it has begun in; null over the worker socket",
+        lambda it: it.row.protocol_version or None,
+    ),
     Column("trace_id", TEXT, _UNUSED, _nothing),
     Column("journal_size", U32, "entries of its journal", lambda it: it.row.journal_length),
     Column("journal_commands_size", U32, _UNUSED, _nothing),
@@ -291,7 +282,7 @@ _STATUS_COLUMNS: tuple[Column[Seen], ...] = (
         "suspended_waiting_future_json",
         TEXT,
         "the same as JSON, with named signals",
-        lambda it: _waiting_json(it.row.waiting),
+        lambda it: waiting_json(it.row.waiting),
     ),
 )
 
@@ -299,22 +290,28 @@ _STATE_COLUMNS: tuple[Column[Seen], ...] = (
     Column(
         "retry_count",
         U64,
-        "failed attempts since its start or resumption",
-        lambda it: it.tried and it.tried.retry_count,
+        "attempts since its start or resumption: those that failed and count, and the one that"
+        " runs",
+        _attempt_count,
     ),
     Column(
         "last_start_at",
         TIME,
-        "when the running attempt began",
-        lambda it: it.attempt and it.attempt.began_at_ms,
+        "when the last attempt began; null when the server has started since",
+        lambda it: it.last and it.last.began_at_ms,
     ),
     Column(
         "last_attempt_deployment_id",
         TEXT,
         "deployment of its attempts",
-        lambda it: it.attempt.deployment_id if it.attempt else it.tried and it.tried.deployment_id,
+        lambda it: it.last.deployment_id if it.last else it.tried and it.tried.deployment_id,
     ),
-    Column("last_attempt_server", TEXT, _UNUSED, _nothing),
+    Column(
+        "last_attempt_server",
+        TEXT,
+        "SDK and version of that deployment, such as `restate-sdk-python/1.3.0`",
+        lambda it: it.tried and it.server,
+    ),
     Column(
         "next_retry_at",
         TIME,
@@ -358,59 +355,6 @@ _STATE_COLUMNS: tuple[Column[Seen], ...] = (
 )
 
 
-# -- conditions ------------------------------------------------------------------------------------
-
-
-def narrow_id(test: Test, values: tuple[Constant, ...]) -> Narrowed:
-    """Narrow by an invocation id.
-
-    Raises:
-        Refusal: HF1403, there is no such id, and with `=` that is a mistake.
-    """
-    if test is Test.IN:
-        for value in values:
-            try:
-                parse_invocation_id(str(value))
-            except IdError:
-                raise Refusal(
-                    # As Restate's server, whose tools expect it so.
-                    500,
-                    "HF1403",
-                    f"{shown(str(value))} is not an invocation id: expected inv_1 and 33 more"
-                    " characters.",
-                    hint="Copy the whole id, as it was printed.",
-                ) from None
-    return _narrow_id(test, values)
-
-
-_narrow_id = narrow_same("id")
-
-
-def narrow_target(test: Test, values: tuple[Constant, ...]) -> Narrowed:
-    """Narrow by what begins with a service and a slash."""
-    heads = [str(value).partition("/") for value in values]
-    if test not in (Test.IN, Test.PREFIX) or not all(slash for _, slash, _ in heads):
-        return Narrowed()
-    services = tuple(dict.fromkeys(service for service, _, _ in heads))
-    return Narrowed((Condition("service", Comparison.IN, services),))
-
-
-def _narrow_status(names: dict[Status, frozenset[str]]) -> Narrow:
-    def narrow(test: Test, values: tuple[Constant, ...]) -> Narrowed:
-        if test not in (Test.IN, Test.NOT_IN):
-            return Narrowed()
-        named = frozenset(str(value) for value in values)
-        passing = {
-            status: possible & named if test is Test.IN else possible - named
-            for status, possible in names.items()
-        }
-        kept = tuple(sorted(status for status, possible in passing.items() if possible))
-        is_exact = all(passing[status] == names[status] for status in kept)
-        return Narrowed((Condition("status", Comparison.IN, kept),), is_exact)
-
-    return narrow
-
-
 def _narrow_created(test: Test, values: tuple[Constant, ...]) -> Narrowed:
     return Narrowed() if test is Test.PREFIX else _narrow_created_ms(test, values)
 
@@ -437,13 +381,25 @@ async def _read(reader: Reader, wanted: Wanted) -> AsyncGenerator[Sequence[Seen]
         wanted.limit,
         has_outputs="completion_failure" in wanted.columns,
     )
+    servers = {
+        deployment.id: deployment.endpoint.sdk_version or None
+        for deployment in reader.handle.deployments()
+        if deployment.endpoint is not None
+    }
     async with aclosing(reader.handle.scan(scan)) as pages:
         async for page in pages:
             yield [
-                Seen(it.row, it.output, reader.attempts.get(it.row.id))
+                _see(it, reader.attempts.get(it.row.id), servers)
                 for it in page
                 if isinstance(it, ScannedInvocation)
             ]
+
+
+def _see(
+    found: ScannedInvocation, known: KnownAttempt | None, servers: Mapping[str, str | None]
+) -> Seen:
+    deployment_id = found.row.deployment_id if known is None else known.deployment_id
+    return Seen(found.row, found.output, known, servers.get(deployment_id or ""))
 
 
 def read_in(*statuses: Status) -> Callable[[Reader, Wanted], AsyncGenerator[Sequence[Seen]]]:
@@ -463,7 +419,7 @@ STATUS = Table[Seen](
     "Invocations, as they are stored.",
     (_PARTITION_KEY, *_STATUS_COLUMNS),
     _read,
-    _NARROW | {"status": _narrow_status({s: frozenset({n}) for s, n in _STORED_STATUSES.items()})},
+    _NARROW | {"status": narrow_status({s: frozenset({n}) for s, n in _STORED_STATUSES.items()})},
     is_ordered=True,
 )
 STATE = Table[Seen](
@@ -472,7 +428,7 @@ STATE = Table[Seen](
     (
         _PARTITION_KEY,
         _ID,
-        Column("in_flight", BOOL, "whether an attempt runs", lambda it: it.attempt is not None),
+        Column("in_flight", BOOL, "whether an attempt runs", lambda it: it.is_in_flight),
         *_STATE_COLUMNS,
     ),
     read_in(*_TRYING),
@@ -498,7 +454,7 @@ INVOCATION = Table[Seen](
         *_STATE_COLUMNS,
     ),
     _read,
-    _NARROW | {"status": _narrow_status(_SHOWN_STATUSES)},
+    _NARROW | {"status": narrow_status(_SHOWN_STATUSES)},
     is_view=True,
     is_ordered=True,
 )

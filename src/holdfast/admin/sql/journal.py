@@ -9,9 +9,11 @@ from itertools import groupby
 from operator import attrgetter
 
 from holdfast.admin.journal_view import kind_of
+from holdfast.admin.secret import without_secrets
 from holdfast.admin.sql.column import Column, Kind, Reader, Table, Wanted
-from holdfast.admin.sql.entry_json import Callee, entry_json, entry_lite_json, without_secrets
-from holdfast.admin.sql.invocation import PARTITION_KEY, narrow_id
+from holdfast.admin.sql.condition import narrow_id
+from holdfast.admin.sql.entry_json import Callee, entry_json, entry_lite_json
+from holdfast.admin.sql.invocation import PARTITION_KEY
 from holdfast.domain.errors import LocalProtocolError, NotFoundError
 from holdfast.domain.ids import invocation_partition_key
 from holdfast.domain.message import (

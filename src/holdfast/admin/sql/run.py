@@ -62,7 +62,7 @@ class Run:
 
     async def _begin(self) -> Result:
         wanted = await self._threaded(plan(self._query))
-        reader = Reader(self._handle, self._handle.now_ms(), self._handle.live_attempts())
+        reader = Reader(self._handle, self._handle.now_ms(), self._handle.known_attempts())
         batches = await read(reader, wanted, self._limits.rows_max)
         return await self._threaded(begin(self._query, batches))
 

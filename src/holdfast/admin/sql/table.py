@@ -5,6 +5,7 @@ from __future__ import annotations
 from holdfast.admin.sql.absent import ABSENT
 from holdfast.admin.sql.catalog import DEPLOYMENT, SERVICE
 from holdfast.admin.sql.column import AnyTable
+from holdfast.admin.sql.detail import MODEL_CALL, TOOL_CALL
 from holdfast.admin.sql.event import EVENT
 from holdfast.admin.sql.invocation import INBOX, INVOCATION, STATE, STATUS
 from holdfast.admin.sql.journal import JOURNAL
@@ -23,6 +24,8 @@ TABLES: tuple[AnyTable, ...] = (
     PROMISE,
     DEPLOYMENT,
     SERVICE,
+    MODEL_CALL,
+    TOOL_CALL,
     *ABSENT,
 )
 """In the order of the documents."""

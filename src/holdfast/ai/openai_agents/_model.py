@@ -8,25 +8,27 @@ from typing import TYPE_CHECKING, Any
 from agents import Model, ModelProvider, ModelResponse
 from pydantic import TypeAdapter
 
-from ._sdk import ACTIVE, Options, Record, TerminalError, UsageError, current
+from holdfast.ai.model import durable_model_call
+
+from ._sdk import UsageError
 
 if TYPE_CHECKING:
     from agents.items import TResponseStreamEvent
     from agents.retry import ModelRetryAdvice, ModelRetryAdviceRequest
 
-STEP_NAME = "model call"
-"""Neither the model nor the agent is part of it: both may change under a running invocation."""
-
 STREAMING_REFUSED = (
     "Streaming is not durable yet. Use durable_agents.run(), which returns the whole result."
 )
 
-# The request itself is wrong, so the same request will never succeed. Everything else may pass:
-# limits, outages, and also missing rights, because an operator can mend those under a running
-# invocation, which then goes on without paying again for what it already has.
-_HOPELESS_STATUSES = frozenset({400, 404, 405, 413, 415, 422})
-
 _RESPONSES = TypeAdapter(ModelResponse)
+
+
+def _dump(response: ModelResponse) -> object:
+    # Only what the provider sent: nulls added here would be in the next request.
+    dumped: object = _RESPONSES.dump_python(
+        response, mode="json", exclude_unset=True, warnings=False
+    )
+    return dumped
 
 
 class DurableModel(Model):
@@ -40,26 +42,11 @@ class DurableModel(Model):
 
         The arguments are passed on as they are, because they grow from version to version.
         """
-        options = ACTIVE.get() or Options()
-
-        async def call() -> Record:
-            try:
-                response = await self._inner.get_response(*args, **kwargs)
-            except Exception as error:
-                if (status := getattr(error, "status_code", None)) in _HOPELESS_STATUSES:
-                    raise TerminalError(
-                        f"the model refused the request ({status}): {error}"
-                    ) from error
-                raise
-            # Only what the provider sent: nulls added here would be in the next request.
-            dumped: Record = _RESPONSES.dump_python(
-                response, mode="json", exclude_unset=True, warnings=False
-            )
-            return dumped
-
-        record = await current().run(STEP_NAME, call, retry=options.model_retry, type=Record)
-        # Decoded at the first time too, so that a replay continues with the very same values.
-        return _RESPONSES.validate_python(record)
+        return await durable_model_call(
+            lambda: self._inner.get_response(*args, **kwargs),
+            encode=_dump,
+            decode=_RESPONSES.validate_python,
+        )
 
     def stream_response(
         self,

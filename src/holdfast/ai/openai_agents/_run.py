@@ -30,6 +30,8 @@ from agents.exceptions import (
 from agents.models.interface import Model, ModelProvider
 from agents.run import AgentRunner, get_default_agent_runner, set_default_agent_runner
 
+from holdfast.ai.agent import agent_scope, current_options
+
 from ._agents import AgentCopier, give_back_originals
 from ._model import STREAMING_REFUSED, DurableProvider, durable_model
 from ._sdk import ACTIVE, HoldfastError, Options, TerminalError, UsageError, current, warn_once
@@ -116,7 +118,10 @@ async def _run(
         runner = _nested_runner().outer
         active = ACTIVE.set(chosen)
         try:
-            with context.scope(f"agent:{agent.name}"):
+            retries = dataclasses.replace(
+                current_options(), model_retry=chosen.model_retry, tool_retry=chosen.tool_retry
+            )
+            with agent_scope(agent.name, retries):
                 result = await runner.run(durable, input, **durable_options)
         except AgentsException as error:
             if error.run_data is not None:

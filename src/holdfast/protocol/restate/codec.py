@@ -110,7 +110,10 @@ class Codec:
             if isinstance(message, Completion | Signal):
                 wire = _wire_notification(message)
             else:
-                wire = self._wire(self._layouts[number], message)
+                layout = self._layouts.get(number)
+                if layout is None:
+                    raise _ours_alone(message)
+                wire = self._wire(layout, message)
             payload: bytes = wire.SerializeToString()
         except (ValueError, TypeError, EncodeError) as error:
             raise _unsendable(message, error) from error
@@ -303,6 +306,13 @@ def _unexpected(frame: Frame, expected: str) -> RemoteProtocolError:
         f"The peer sent a message of type 0x{frame.type:04X}; expected {expected}",
         code="HF1322",
         hint="Does the SDK speak the version of the protocol that was agreed on?",
+    )
+
+
+def _ours_alone(message: object) -> LocalProtocolError:
+    return LocalProtocolError(
+        f"A {type(message).__name__} has no place in Restate's protocol",
+        hint="Resume the invocation on a deployment whose workers dial in: they began it.",
     )
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 from holdfast.domain.errors import RemoteProtocolError
 
 VERSION_MIN = 5
-VERSION_MAX = 6
-"""What both sides offer unless version 7 is switched on."""
-VERSION_MAX_EXPERIMENTAL = 7
-"""Version 7: suspensions are trees, and a step's result can be acknowledged without an echo."""
+VERSION_MAX = 7
+"""From version 7 on suspensions are trees, and a step's result can be acknowledged without an
+echo."""
+VERSION_MAX_BEFORE_TREES = 6
+"""The highest where version 7 is switched off, and of invocations from before it was there."""
 
 _INVOCATION_MEDIA_TYPE = "application/vnd.restate.invocation.v"
 
@@ -28,12 +29,11 @@ def invocation_media_type(version: int) -> str:
     return f"{_INVOCATION_MEDIA_TYPE}{version}"
 
 
-def parse_invocation_media_type(content_type: str | None, own_max: int = VERSION_MAX) -> int:
+def parse_invocation_media_type(content_type: str | None) -> int:
     """Return the version that a content type names.
 
     Args:
         content_type: Value of the header; None when there is none.
-        own_max: Highest version that is spoken here.
 
     Raises:
         RemoteProtocolError: HF1331, another content type, or a version that is not spoken here.
@@ -41,12 +41,12 @@ def parse_invocation_media_type(content_type: str | None, own_max: int = VERSION
     """
     text = (content_type or "").partition(";")[0].strip().lower()
     version = text.removeprefix(_INVOCATION_MEDIA_TYPE)
-    for known in range(VERSION_MIN, own_max + 1):
+    for known in range(VERSION_MIN, VERSION_MAX + 1):
         if text != version and version == str(known):
             return known
     raise RemoteProtocolError(
         f"The content type is {content_type!r}, expected {_INVOCATION_MEDIA_TYPE}N with a version "
-        f"N from {VERSION_MIN} to {own_max}",
+        f"N from {VERSION_MIN} to {VERSION_MAX}",
         code="HF1331",
         hint="Register the deployment again, so that server and SDK agree on a version.",
     )

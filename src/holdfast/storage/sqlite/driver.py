@@ -5,7 +5,7 @@ apsw's own types name `collections.abc.Buffer`, which Python has had since 3.12 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol, cast
 
 import apsw
@@ -69,6 +69,12 @@ class Connection(Protocol):
 
     def wal_checkpoint(self, dbname: str | None = ..., mode: int = ...) -> tuple[int, int]:
         """Move the WAL into the file: frames in the WAL, frames moved."""
+        ...
+
+    def create_scalar_function(
+        self, name: str, callable: Callable[..., Value], numargs: int, *, deterministic: bool
+    ) -> None:
+        """Have SQL call a function."""
         ...
 
     @property

@@ -10,6 +10,7 @@ from pathlib import Path
 import apsw
 
 from holdfast.domain.errors import StorageError
+from holdfast.storage.sqlite.chunk import provide_whole
 from holdfast.storage.sqlite.driver import Connection, connect, first
 from holdfast.storage.sqlite.failure import damaged, open_failed
 from holdfast.storage.sqlite.lock import FileLock
@@ -18,7 +19,7 @@ SQLITE_VERSION_MIN = (3, 51, 3)
 """Older ones can corrupt a database when a WAL is reset while another connection reads it."""
 APPLICATION_ID = 0x484F4C44
 """`HOLD`, in the header of every file of ours."""
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 8
 """Number of the last file in `migration/`; also the file's user_version."""
 CHECK_SIZE_MAX = 64 * 1024 * 1024
 """Larger files are not checked when they are opened: it takes about 1 ms per megabyte."""
@@ -77,6 +78,13 @@ class DatabaseFile:
             self._lock = None
 
 
+def open_reader(file: DatabaseFile) -> Connection:
+    """Open one more connection that reads."""
+    connection = file.connect_reader()
+    provide_whole(connection)
+    return connection
+
+
 def open_writer(
     file: DatabaseFile, is_durable: bool, partition_count: int
 ) -> tuple[Connection, int]:
@@ -94,6 +102,7 @@ def open_writer(
         connection = file.connect()
         is_new = _identify(file, connection)
         _configure_writer(connection, is_durable)
+        provide_whole(connection)
         if not is_new and file.size() <= CHECK_SIZE_MAX:
             _check(file, connection)
         _migrate(connection, partition_count)

@@ -50,23 +50,28 @@ DELETE FROM invocation WHERE id = ?1
 SELECT data FROM invocation WHERE id = ?1
 
 -- name: put_entry
-INSERT INTO journal (serial, idx, at_ms, note, child, data)
-SELECT serial, ?2, ?3, ?4, ?5, ?6 FROM invocation WHERE id = ?1
+INSERT INTO journal (serial, idx, at_ms, note, child, data, chunks)
+SELECT serial, ?2, ?3, ?4, ?5, ?6, ?7 FROM invocation WHERE id = ?1
 
 -- name: delete_journal
 DELETE FROM journal WHERE serial = (SELECT serial FROM invocation WHERE id = ?1)
 
+-- name: journal_chunks
+SELECT chunks FROM journal
+WHERE serial = (SELECT serial FROM invocation WHERE id = ?1) AND chunks IS NOT NULL
+
+-- `whole` puts the parts of a large value back; see `chunk.py`.
 -- name: journal
-SELECT idx, at_ms, data FROM journal
+SELECT idx, at_ms, iif(chunks IS NULL, data, whole(data, chunks)) FROM journal
 WHERE serial = (SELECT serial FROM invocation WHERE id = ?1) ORDER BY idx
 
 -- name: entry
-SELECT data FROM journal
+SELECT iif(chunks IS NULL, data, whole(data, chunks)) FROM journal
 WHERE serial = (SELECT serial FROM invocation WHERE id = ?1) AND idx = ?2
 
--- name: has_notification
-SELECT 1 FROM journal
-WHERE serial = (SELECT serial FROM invocation WHERE id = ?1) AND note = ?2 LIMIT 1
+-- name: notification
+SELECT idx FROM journal
+WHERE serial = (SELECT serial FROM invocation WHERE id = ?1) AND note = ?2 ORDER BY idx LIMIT 1
 
 -- name: children
 SELECT child FROM journal
@@ -110,20 +115,29 @@ WHERE partition = ?1 AND (at_ms, invocation_id, slot) > (?2, ?3, ?4)
 ORDER BY at_ms, invocation_id, slot LIMIT ?5
 
 -- name: put_state
-INSERT OR REPLACE INTO state (partition, service, object_key, name, data, expires_at_ms)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+INSERT OR REPLACE INTO state (partition, service, object_key, name, data, expires_at_ms, chunks)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+
+-- name: state_chunks
+SELECT chunks FROM state
+WHERE partition = ?1 AND service = ?2 AND object_key = ?3 AND name = ?4
+
+-- name: all_state_chunks
+SELECT chunks FROM state WHERE partition = ?1 AND service = ?2 AND object_key = ?3
 
 -- name: delete_state
 DELETE FROM state WHERE partition = ?1 AND service = ?2 AND object_key = ?3 AND name = ?4
 
 -- name: load_state
-SELECT data FROM state WHERE partition = ?1 AND service = ?2 AND object_key = ?3 AND name = ?4
+SELECT iif(chunks IS NULL, data, whole(data, chunks)) FROM state
+WHERE partition = ?1 AND service = ?2 AND object_key = ?3 AND name = ?4
 
 -- name: clear_state
 DELETE FROM state WHERE partition = ?1 AND service = ?2 AND object_key = ?3
 
 -- name: state
-SELECT name, data FROM state WHERE partition = ?1 AND service = ?2 AND object_key = ?3
+SELECT name, iif(chunks IS NULL, data, whole(data, chunks)) FROM state
+WHERE partition = ?1 AND service = ?2 AND object_key = ?3
 AND (expires_at_ms IS NULL OR expires_at_ms > ?4) ORDER BY name
 
 -- name: state_names
@@ -170,6 +184,34 @@ WHERE partition = ?1 AND service = ?2 AND object_key = ?3 AND name = ?4
 
 -- name: promise_names
 SELECT name FROM promise WHERE partition = ?1 AND service = ?2 AND object_key = ?3 ORDER BY name
+
+-- name: put_approval
+INSERT OR REPLACE INTO approval
+(partition, invocation_id, idx, status, service, assignees, asked_at_ms, data)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+
+-- name: delete_approval
+DELETE FROM approval WHERE partition = ?1 AND invocation_id = ?2 AND idx = ?3
+
+-- name: load_approval
+SELECT data FROM approval WHERE partition = ?1 AND invocation_id = ?2 AND idx = ?3
+
+-- Status 0 is OPEN.
+-- name: approval_indexes
+SELECT idx FROM approval
+WHERE partition = ?1 AND invocation_id = ?2 AND (?3 = 0 OR status = 0) ORDER BY idx
+
+-- {filter} is none or more conditions, made by `approval.py`.
+-- name: approvals
+SELECT invocation_id, idx, data FROM approval
+WHERE (asked_at_ms, invocation_id, idx) < (?1, ?2, ?3) {filter}
+ORDER BY asked_at_ms DESC, invocation_id DESC, idx DESC LIMIT ?4
+
+-- name: keep_secret
+INSERT OR IGNORE INTO meta (name, value) VALUES (?1, ?2)
+
+-- name: meta
+SELECT value FROM meta WHERE name = ?1
 
 -- name: put_outbox
 INSERT OR REPLACE INTO outbox (partition, sequence, data) VALUES (?1, ?2, ?3)
@@ -239,7 +281,8 @@ SELECT serial FROM invocation INDEXED BY invocation_live WHERE {filter} {order}L
 {order}
 
 -- name: scan_journal
-SELECT invocation.id, idx, at_ms, journal.data FROM invocation
+SELECT invocation.id, idx, at_ms,
+iif(chunks IS NULL, journal.data, whole(journal.data, chunks)) FROM invocation
 JOIN journal ON journal.serial = invocation.serial
 WHERE {filter} ORDER BY invocation.serial, idx LIMIT {limit}
 
@@ -247,7 +290,12 @@ WHERE {filter} ORDER BY invocation.serial, idx LIMIT {limit}
 SELECT service, object_key, '', data FROM lock WHERE {filter} LIMIT {limit}
 
 -- name: scan_state
-SELECT service, object_key, name, data FROM state WHERE {filter} LIMIT {limit}
+SELECT service, object_key, name, iif(chunks IS NULL, data, whole(data, chunks)) FROM state
+WHERE {filter} LIMIT {limit}
+
+-- name: scan_detail
+SELECT invocation_id, completion_id, attempt, data FROM detail
+WHERE {filter} {order}LIMIT {limit}
 
 -- name: scan_promise
 SELECT service, object_key, name, data FROM promise WHERE {filter} LIMIT {limit}
@@ -263,3 +311,108 @@ DELETE FROM deployment WHERE id = ?1
 -- name: deployments
 SELECT id, name, created_at_ms, revision, manifest, endpoint, revisions, settings
 FROM deployment ORDER BY created_at_ms, id
+
+-- name: put_stream
+INSERT OR REPLACE INTO stream (serial, name, first_id, lane, data)
+SELECT serial, ?2, ?3, ?4, ?5 FROM invocation WHERE id = ?1
+
+-- name: delete_streams
+DELETE FROM stream WHERE serial = (SELECT serial FROM invocation WHERE id = ?1)
+
+-- name: delete_lane
+DELETE FROM stream
+WHERE serial = (SELECT serial FROM invocation WHERE id = ?1) AND name = ?2
+AND first_id >= ?4 AND lane = ?3
+
+-- From the last row that may reach beyond ?3.
+-- name: stream
+SELECT first_id, data FROM stream
+WHERE serial = (SELECT serial FROM invocation WHERE id = ?1) AND name = ?2
+AND first_id >= coalesce((SELECT max(first_id) FROM stream
+WHERE serial = (SELECT serial FROM invocation WHERE id = ?1) AND name = ?2
+AND first_id <= ?3 + 1), 0)
+ORDER BY first_id
+
+-- name: add_chunk
+INSERT INTO chunk_count (hash, count) VALUES (?1, ?2)
+ON CONFLICT (hash) DO UPDATE SET count = count + excluded.count RETURNING count
+
+-- name: put_chunk
+INSERT INTO chunk (hash, data, chunks) VALUES (?1, ?2, ?3)
+
+-- name: chunk_parts
+SELECT chunks FROM chunk WHERE hash = ?1
+
+-- name: load_chunk
+SELECT data, chunks FROM chunk WHERE hash = ?1
+
+-- name: delete_chunk
+DELETE FROM chunk WHERE hash = ?1
+
+-- name: delete_chunk_count
+DELETE FROM chunk_count WHERE hash = ?1
+
+-- name: put_detail
+INSERT OR REPLACE INTO detail
+(partition, invocation_id, completion_id, attempt, at_ms, kind, service, name, data)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+
+-- name: delete_detail
+DELETE FROM detail
+WHERE partition = ?1 AND invocation_id = ?2 AND completion_id = ?3 AND attempt = ?4
+
+-- name: load_detail
+SELECT data FROM detail
+WHERE partition = ?1 AND invocation_id = ?2 AND completion_id = ?3 AND attempt = ?4
+
+-- name: details
+SELECT invocation_id, completion_id, attempt, data FROM detail
+WHERE partition = ?1 AND invocation_id = ?2 ORDER BY completion_id, attempt
+
+-- name: put_node
+INSERT OR REPLACE INTO node (partition, hash, parent, blob, count) VALUES (?1, ?2, ?3, ?4, ?5)
+
+-- name: delete_node
+DELETE FROM node WHERE partition = ?1 AND hash = ?2
+
+-- name: load_node
+SELECT parent, blob, count FROM node WHERE partition = ?1 AND hash = ?2
+
+-- 64: CHAIN_NODES_MAX.
+-- name: chain
+WITH RECURSIVE chain (hash, parent, blob, count, place) AS (
+SELECT hash, parent, blob, count, 1 FROM node WHERE partition = ?1 AND hash = ?2
+UNION ALL
+SELECT node.hash, node.parent, node.blob, node.count, place + 1 FROM chain
+JOIN node ON node.partition = ?1 AND node.hash = chain.parent WHERE place < 64)
+SELECT hash, parent, blob, count FROM chain ORDER BY place
+
+-- name: prompt
+WITH RECURSIVE chain (parent, blob, place) AS (
+SELECT parent, blob, 1 FROM node WHERE partition = ?1 AND hash = ?2
+UNION ALL
+SELECT node.parent, node.blob, place + 1 FROM chain
+JOIN node ON node.partition = ?1 AND node.hash = chain.parent)
+SELECT iif(chunks IS NULL, data, whole(data, chunks)) FROM chain
+JOIN content ON content.partition = ?1 AND content.hash = chain.blob ORDER BY place DESC
+
+-- name: put_blob
+INSERT OR REPLACE INTO blob (partition, hash, count, size_bytes) VALUES (?1, ?2, ?3, ?4)
+
+-- name: delete_blob
+DELETE FROM blob WHERE partition = ?1 AND hash = ?2
+
+-- name: load_blob
+SELECT count, size_bytes FROM blob WHERE partition = ?1 AND hash = ?2
+
+-- name: put_content
+INSERT OR REPLACE INTO content (partition, hash, data, chunks) VALUES (?1, ?2, ?3, ?4)
+
+-- name: content_chunks
+SELECT chunks FROM content WHERE partition = ?1 AND hash = ?2
+
+-- name: delete_content
+DELETE FROM content WHERE partition = ?1 AND hash = ?2
+
+-- name: load_content
+SELECT iif(chunks IS NULL, data, whole(data, chunks)) FROM content WHERE partition = ?1 AND hash = ?2

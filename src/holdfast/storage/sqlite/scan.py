@@ -31,6 +31,7 @@ from holdfast.storage.scan import (
     ScannedInvocation,
     Source,
 )
+from holdfast.storage.sqlite.detail import stored_details
 from holdfast.storage.sqlite.driver import Bindings, Connection, Cursor, Value
 from holdfast.storage.sqlite.failure import (
     VALUE_ERRORS,
@@ -39,7 +40,7 @@ from holdfast.storage.sqlite.failure import (
     read_failed,
     undecodable,
 )
-from holdfast.storage.sqlite.file import DatabaseFile, close_all
+from holdfast.storage.sqlite.file import DatabaseFile, close_all, open_reader
 from holdfast.storage.sqlite.query import QUERIES
 
 _T = TypeVar("_T")
@@ -60,9 +61,12 @@ _TEMPLATES = {
     Source.STATE: QUERIES["scan_state"],
     Source.LOCK: QUERIES["scan_lock"],
     Source.PROMISE: QUERIES["scan_promise"],
+    Source.DETAIL: QUERIES["scan_detail"],
 }
 _COLUMNS = {"key": "object_key"}
 _BY_ID = {"id": "invocation.id"}
+_NAMES = {Source.JOURNAL: _BY_ID, Source.DETAIL: {"id": "invocation_id"}}
+_AGES = {Source.DETAIL: "at_ms {}, invocation_id ASC, completion_id ASC, attempt ASC "}
 _encode = msgspec.json.Encoder().encode
 
 
@@ -81,7 +85,10 @@ def statement_of(scan: Scan) -> Statement:
     if is_live:
         # Literally so: it is the condition of the index.
         parts.append("status != 6")
-    order = f"ORDER BY created_at_ms {scan.order.value}, id ASC " if scan.order else ""
+    order = ""
+    if scan.order is not None:
+        columns = _AGES.get(scan.source, "created_at_ms {}, id ASC ")
+        order = f"ORDER BY {columns.format(scan.order.value)}"
     bindings.append(-1 if scan.limit is None else scan.limit)
     is_by_id = any(c.column == "id" and c.comparison is Comparison.IN for c in scan.conditions)
     template = _LIVE if is_live and not is_by_id else _TEMPLATES[scan.source]
@@ -92,7 +99,7 @@ def statement_of(scan: Scan) -> Statement:
 
 
 def _sql_of(condition: Condition, source: Source, bindings: list[Value]) -> str:
-    names = _BY_ID if source is Source.JOURNAL else _COLUMNS
+    names = _NAMES.get(source, _COLUMNS)
     column = names.get(condition.column, condition.column)
     if condition.comparison in (Comparison.IN, Comparison.NOT_IN):
         # One binding for any number of values, and one statement to prepare.
@@ -126,7 +133,7 @@ class Scanner:
     async def pages(self, scan: Scan) -> AsyncGenerator[list[Scanned]]:
         """Iterate over the rows of a scan, in pages."""
         try:
-            connection = self._file.connect_reader()
+            connection = open_reader(self._file)
         except apsw.Error as error:
             raise read_failed(self._path, error) from error
         self._connections.append(connection)
@@ -194,6 +201,8 @@ def _page(cursor: Cursor, scan: Scan, outputs: Cursor) -> list[Scanned]:
         return [_invocation(row[0], outputs if scan.has_outputs else None) for row in found]
     if scan.source is Source.JOURNAL:
         return [JournalRow(id_, index, at, _DECODE_ENTRY(data)) for id_, index, at, data in found]
+    if scan.source is Source.DETAIL:
+        return [*stored_details(found)]
     decode = _DECODE_KEYED[scan.source]
     return [KeyedRow(service, key, name, decode(data)) for service, key, name, data in found]
 

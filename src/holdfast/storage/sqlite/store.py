@@ -20,6 +20,7 @@ from holdfast.engine.decision import Batch
 from holdfast.engine.record import OutboxRow
 from holdfast.engine.row import (
     AnnexRow,
+    ApprovalRow,
     DedupRow,
     InboxRow,
     InvocationRow,
@@ -32,17 +33,23 @@ from holdfast.engine.row import (
     Sink,
     StateRow,
     Status,
+    StreamRow,
     Table,
     TimerRow,
 )
 from holdfast.storage.base import (
+    ApprovalFilter,
+    ApprovalPlace,
     InvocationFilter,
     Loaded,
+    StoredApproval,
     StoredDeployment,
     StoredState,
     Timer,
 )
 from holdfast.storage.scan import Scan, Scanned
+from holdfast.storage.sqlite.approval import inbox_question, read_inbox
+from holdfast.storage.sqlite.detail import ANSWERS
 from holdfast.storage.sqlite.driver import Bindings, Connection, Cursor, Found, Value
 from holdfast.storage.sqlite.failure import (
     VALUE_ERRORS,
@@ -52,7 +59,7 @@ from holdfast.storage.sqlite.failure import (
     read_failed,
     undecodable,
 )
-from holdfast.storage.sqlite.file import DatabaseFile, close_all, open_writer
+from holdfast.storage.sqlite.file import DatabaseFile, close_all, open_reader, open_writer
 from holdfast.storage.sqlite.query import QUERIES
 from holdfast.storage.sqlite.scan import Scanner
 from holdfast.storage.sqlite.statement import encode, encode_batch, run_batch
@@ -62,6 +69,7 @@ _T = TypeVar("_T")
 _DECODE_INVOCATION = msgspec.msgpack.Decoder(InvocationRow).decode
 _DECODE_ENTRY = cast("Callable[[bytes], Entry]", msgspec.msgpack.Decoder(Entry).decode)
 _DECODE_ANNEX = msgspec.msgpack.Decoder(AnnexRow).decode
+_DECODE_STREAM = msgspec.msgpack.Decoder(StreamRow).decode
 _DECODE_STATE = msgspec.msgpack.Decoder(StateRow).decode
 _DECODE_OUTBOX = msgspec.msgpack.Decoder(OutboxRow).decode
 _DECODE_MANIFEST = msgspec.msgpack.Decoder(Manifest).decode
@@ -87,6 +95,10 @@ def _row_by(decode: Callable[[bytes], Loaded]) -> Callable[[Found], Loaded]:
     return lambda found: decode(found[0][0]) if found else None
 
 
+def _numbers(found: Found) -> tuple[int, ...]:
+    return tuple(row[0] for row in found)
+
+
 def _firsts(found: Found) -> tuple[str, ...]:
     return tuple(row[0] for row in found)
 
@@ -94,6 +106,10 @@ def _firsts(found: Found) -> tuple[str, ...]:
 def _sinks(found: Found) -> tuple[Sink, ...]:
     sinks = (_DECODE_ANNEX(row[0]).sink for row in found)
     return tuple(sink for sink in sinks if sink is not None)
+
+
+def _first(found: Found) -> int | None:
+    return found[0][0] if found else None
 
 
 def _timer(found: Found) -> TimerRow | None:
@@ -116,12 +132,15 @@ _QUESTIONS: dict[Table | Lookup, _Question] = {
     Table.PARTITION: _row_of("counter", PartitionRow),
     Table.PROMISE: _row_of("promise", PromiseRow),
     Table.ANNEX: _row_of("annex", AnnexRow),
-    Lookup.HAS_NOTIFICATION: _Question(QUERIES["has_notification"], False, bool),
+    Table.APPROVAL: _row_of("approval", ApprovalRow),
+    Lookup.NOTIFICATION: _Question(QUERIES["notification"], False, _first),
     Lookup.CHILDREN: _Question(QUERIES["children"], False, _firsts),
     Lookup.ENTRY: _Question(QUERIES["entry"], False, _row_by(_DECODE_ENTRY)),
     Lookup.STATE_NAMES: _Question(QUERIES["state_names"], True, _firsts),
     Lookup.PROMISE_NAMES: _Question(QUERIES["promise_names"], True, _firsts),
     Lookup.ANNEX_SINKS: _Question(QUERIES["annex_sinks"], True, _sinks),
+    **{key: _Question(QUERIES[name], True, answer) for key, (name, answer) in ANSWERS.items()},
+    Lookup.APPROVALS: _Question(QUERIES["approval_indexes"], True, _numbers),
 }
 
 
@@ -184,8 +203,8 @@ class SqliteStore:
             writing, self.partition_count = open_writer(
                 self._file, self._is_durable, self.partition_count
             )
-            reading = self._file.connect_reader()
-            listing = self._file.connect_reader()
+            reading = open_reader(self._file)
+            listing = open_reader(self._file)
         except (apsw.Error, OSError) as error:
             close_all(writing)
             self._file.release()
@@ -283,6 +302,18 @@ class SqliteStore:
 
         await opened.writer.submit(delete)
 
+    async def keep_secret(self, name: str, secret: bytes) -> bytes:
+        """Write a secret durably unless there is one of this name; return the one that is there."""
+        opened = self._open_or_raise()
+        cursor = opened.writing_cursor
+
+        def keep() -> bytes:
+            cursor.execute(QUERIES["keep_secret"], (f"secret {name}", secret))
+            found = cursor.execute(QUERIES["meta"], (f"secret {name}",)).fetchall()
+            return cast("bytes", found[0][0])
+
+        return await opened.writer.submit(keep)
+
     # -- reading -----------------------------------------------------------------------------------
 
     def _read(self, questions: Sequence[tuple[str, Bindings]]) -> list[Found]:
@@ -314,6 +345,30 @@ class SqliteStore:
         except VALUE_ERRORS as error:
             raise not_storable(error) from error
         return found[0]
+
+    def _read_until(
+        self, statement: str, bindings: Bindings, size_bytes_max: int | None, least: int = 0
+    ) -> tuple[Found, bool]:
+        """Read rows as long as they fit, `least` of them in any case; say whether that is all."""
+        opened = self._open_or_raise()
+        connection = opened.reading if opened.writer.is_busy else opened.writing
+        # A cursor of its own, because it may be left before its end.
+        cursor = connection.cursor()
+        found: Found = []
+        size = 0
+        try:
+            for row in cursor.execute(statement, bindings):
+                size += len(row[-1]) + (len(row[0]) if isinstance(row[0], str) else 0)
+                if size_bytes_max is not None and size > size_bytes_max and len(found) >= least:
+                    return found, False
+                found.append(row)
+        except apsw.Error as error:
+            raise read_failed(self.path, error) from error
+        except VALUE_ERRORS as error:
+            raise not_storable(error) from error
+        finally:
+            cursor.close(force=True)
+        return found, True
 
     def _decode(self, where: str, decode: Callable[[Found], _T], found: Found) -> _T:
         try:
@@ -349,30 +404,24 @@ class SqliteStore:
         found = self._ask("journal", invocation_id)
         return self._decode(f"journal of {invocation_id}", decode, found)
 
+    async def stream(
+        self, partition: int, invocation_id: str, name: str, after: int, size_bytes_max: int
+    ) -> list[tuple[int, StreamRow]]:
+        """Return rows of a stream, in order, from the last that may reach beyond `after`."""
+
+        def decode(found: Found) -> list[tuple[int, StreamRow]]:
+            return [(first_id, _DECODE_STREAM(data)) for first_id, data in found]
+
+        bindings = (invocation_id, name, after)
+        found, _ = self._read_until(QUERIES["stream"], bindings, size_bytes_max, 2)
+        return self._decode(f"stream {name} of {invocation_id}", decode, found)
+
     async def state(
         self, partition: int, service: str, key: str, at_ms: int, size_bytes_max: int | None = None
     ) -> StoredState:
         """Return the state of an object key, sorted by name, as much as fits."""
-        opened = self._open_or_raise()
-        connection = opened.reading if opened.writer.is_busy else opened.writing
-        # A cursor of its own, because it may be left before its end.
-        cursor = connection.cursor()
-        found: Found = []
-        size = 0
-        is_complete = True
-        try:
-            for row in cursor.execute(QUERIES["state"], (partition, service, key, at_ms)):
-                size += len(row[0]) + len(row[1])
-                if size_bytes_max is not None and size > size_bytes_max:
-                    is_complete = False
-                    break
-                found.append(row)
-        except apsw.Error as error:
-            raise read_failed(self.path, error) from error
-        except VALUE_ERRORS as error:
-            raise not_storable(error) from error
-        finally:
-            cursor.close(force=True)
+        bindings = (partition, service, key, at_ms)
+        found, is_complete = self._read_until(QUERIES["state"], bindings, size_bytes_max)
 
         def decode(found: Found) -> dict[str, StateRow]:
             return {name: _DECODE_STATE(data) for name, data in found}
@@ -434,6 +483,13 @@ class SqliteStore:
         """
         found = await self._ask_aside(list_question(query, before, limit))
         return self._decode("invocation", _decode_invocations, found)
+
+    async def approvals(
+        self, query: ApprovalFilter, before: ApprovalPlace | None, limit: int
+    ) -> list[StoredApproval]:
+        """Return approvals of all partitions, newest first. Runs aside, as `invocations` does."""
+        found = await self._ask_aside(inbox_question(query, before, limit))
+        return self._decode("approval", read_inbox, found)
 
     def scan(self, scan: Scan) -> AsyncGenerator[list[Scanned]]:
         """Iterate over rows of all partitions, aside from everything else."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import select
+import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
@@ -31,10 +33,10 @@ class StreamReply:
 
 
 def error_reply(status: int, message: str, *, code: str) -> Reply:
-    """Return an error in the shape that OpenAI's clients understand."""
+    """Return an error in a shape that the clients of all APIs understand."""
     kind = "invalid_request_error" if status < 500 else "server_error"
-    error = {"message": message, "type": kind, "param": None, "code": code}
-    return Reply(status, {"error": error})
+    error = {"message": message, "type": kind, "param": None, "code": code, "status": code.upper()}
+    return Reply(status, {"type": "error", "error": error})
 
 
 class Connection(BaseHTTPRequestHandler):
@@ -50,6 +52,14 @@ class Connection(BaseHTTPRequestHandler):
     def respond(self, body: bytes) -> Reply | StreamReply | None:
         """Answer one request; `None` drops the connection."""
         raise NotImplementedError
+
+    def is_gone(self) -> bool:
+        """Return whether the client has closed the connection."""
+        try:
+            readable, _, _ = select.select([self.connection], [], [], 0)
+            return bool(readable) and not self.connection.recv(1, socket.MSG_PEEK)
+        except OSError:
+            return True
 
     def do_GET(self) -> None:
         """Serve a GET request."""

@@ -21,7 +21,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """What both APIs have in common about a conversation."""
+    """What all APIs have in common about a conversation."""
 
     turn_count: int
     """Number of model turns; neighbouring entries of the model are one turn."""
@@ -71,11 +71,13 @@ def text_in(content: object) -> str:
 
 
 def names_in(tools: object) -> tuple[str, ...]:
-    """Return the names of the offered function tools, in either API's shape."""
-    names: list[str] = []
+    """Return the names of the offered function tools, in the shape of any API."""
+    names: list[object] = []
     for tool in objects_in(tools):
-        # Chat Completions puts the function one level deeper.
-        name = (object_in(tool.get("function")) or tool).get("name")
-        if tool.get("type") == "function" and isinstance(name, str):
-            names.append(name)
-    return tuple(names)
+        declared = tool.get("functionDeclarations")
+        if declared is not None:
+            names += [one.get("name") for one in objects_in(declared)]
+        elif tool.get("type", "custom") in ("function", "custom"):
+            # Chat Completions puts the function one level deeper.
+            names.append((object_in(tool.get("function")) or tool).get("name"))
+    return tuple(name for name in names if isinstance(name, str))

@@ -74,11 +74,16 @@ class Turn:
             raise ValueError("a scripted turn needs a text, tool calls, or both")
 
 
+Api: TypeAlias = Literal["anthropic", "chat", "embeddings", "gemini", "responses"]
+"""The APIs: Anthropic Messages, OpenAI Chat Completions, OpenAI and Gemini embeddings, Gemini
+generateContent, OpenAI Responses."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelRequest:
-    """A request to the model, the same for both APIs."""
+    """A request to the model, the same for all APIs."""
 
-    api: Literal["chat", "responses"]
+    api: Api
     model: str
     """The model name of the request: it names the scenario."""
     stream: bool

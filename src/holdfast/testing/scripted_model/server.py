@@ -12,21 +12,24 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from http.server import ThreadingHTTPServer
 from types import TracebackType
-from typing import Literal, Self
+from typing import Self
 
-from . import chat, responses
+from . import embedding
 from .http import Connection, Reply, StreamReply, error_reply
-from .reading import names_in, object_in
+from .reading import conversation_of, names_in, object_in
+from .route import DIALECTS, Route, route_of
 from .scenario import Fault, JsonObject, ModelRequest, Scenario, ScenarioError, Turn, play
 
-_PATHS: dict[str, Literal["chat", "responses"]] = {
-    "/v1/chat/completions": "chat",
-    "/v1/responses": "responses",
-}
+_POLL_S = 0.02
+"""How often a slow answer looks whether its client is still there."""
+_CONVERSATIONS = ("messages", "input", "contents")
+"""Where requests have theirs."""
+_OPENINGS = ("event: response.created\n", "event: message_start\n")
+"""Events that carry the id by which a conversation is continued."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +39,10 @@ class Call:
     request: ModelRequest
     at_ms: int
     """When it arrived, in milliseconds since the epoch."""
+    path: str
+    """Without the query."""
+    headers: Mapping[str, str]
+    """Names in lower case."""
 
     @property
     def body(self) -> JsonObject:
@@ -46,11 +53,13 @@ class Call:
 class ScriptedModel:
     """A model provider for tests and demos: the real clients talk to it over real HTTP.
 
-    It speaks the OpenAI Chat Completions and Responses APIs, as JSON and as streams. What it says
-    comes from a scenario, chosen by the model name of the request:
+    It speaks the APIs of OpenAI (Chat Completions, Responses, embeddings), Anthropic (Messages) and
+    Gemini (generateContent, embeddings), as JSON and as streams. What it says comes from a
+    scenario, chosen by the model name of the request; embeddings need none:
 
         with ScriptedModel({"trip": [Turn(tool_calls=(ToolCall("flights"),)), "Booked."]}) as model:
             client = AsyncOpenAI(base_url=model.url, api_key="any")
+            other = AsyncAnthropic(base_url=model.root_url, api_key="any")
 
     The turn to play is the number of model turns in the conversation that was sent. So any number
     of conversations share a scenario, and a request that is sent again gets the same turn again.
@@ -68,6 +77,7 @@ class ScriptedModel:
         self._calls: list[Call] = []
         self._counts: Counter[str] = Counter()
         self._attempts: Counter[str] = Counter()
+        self._hang_ups: Counter[str] = Counter()
         self._turns_by_response_id: dict[str, int] = {}
         self._closing = threading.Event()
         self._server: _Server | None = None
@@ -92,6 +102,16 @@ class ScriptedModel:
                 raise TimeoutError(f"{self._counts[model]} of {count} calls of {model!r} arrived")
         return self.calls(model)
 
+    def wait_for_hang_ups(self, model: str, count: int, *, timeout_s: float = 10.0) -> None:
+        """Block until clients of a model name have hung up that often on answers they waited for.
+
+        Raises:
+            TimeoutError: Fewer did in time.
+        """
+        with self._lock:
+            if not self._lock.wait_for(lambda: self._hang_ups[model] >= count, timeout_s):
+                raise TimeoutError(f"{self._hang_ups[model]} of {count} hung up on {model!r}")
+
     @property
     def port(self) -> int:
         """The port it listens on."""
@@ -101,8 +121,13 @@ class ScriptedModel:
 
     @property
     def url(self) -> str:
-        """The base URL for clients; it ends in `/v1`."""
-        return f"http://127.0.0.1:{self.port}/v1"
+        """The base URL for clients of OpenAI; it ends in `/v1`."""
+        return f"{self.root_url}/v1"
+
+    @property
+    def root_url(self) -> str:
+        """The base URL for clients of Anthropic and Gemini, which know the rest of their paths."""
+        return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
         """Begin to listen. Does nothing if it listens already."""
@@ -152,8 +177,19 @@ class ScriptedModel:
     ) -> None:
         self.close()
 
-    def respond(self, method: str, path: str, body: bytes) -> Reply | StreamReply | None:
+    def respond(
+        self,
+        method: str,
+        path: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        is_gone: Callable[[], bool],
+    ) -> Reply | StreamReply | None:
         """Answer one HTTP request; called by the connection's thread.
+
+        Args:
+            headers: Names in lower case.
+            is_gone: Says whether the client has hung up.
 
         Returns:
             What to send, or `None` to drop the connection.
@@ -162,8 +198,8 @@ class ScriptedModel:
         if method == "GET" and path == "/v1/models":
             models = [_model(name) for name in self._scenarios]
             return Reply(200, {"object": "list", "data": models})
-        api = _PATHS.get(path)
-        if method != "POST" or api is None:
+        route = route_of(path)
+        if method != "POST" or route is None:
             return error_reply(404, f"no such route: {method} {path}", code="unknown_url")
         try:
             decoded = object_in(json.loads(body))
@@ -171,27 +207,32 @@ class ScriptedModel:
             return error_reply(400, "the request body is not JSON", code="invalid_json")
         if decoded is None:
             return error_reply(400, "the request body is not a JSON object", code="invalid_json")
-        model = str(decoded.get("model"))
+        model = route.model or str(decoded.get("model"))
+        if route.api == "embeddings":
+            self._record(route, model, decoded, path, headers)
+            return Reply(200, embedding.answer(model, decoded))
         scenario = self._scenarios.get(model)
         if scenario is None:
             known = ", ".join(sorted(self._scenarios)) or "none"
             message = f"the model {model!r} has no scenario; scenarios: {known}"
             return error_reply(404, message, code="model_not_found")
-        return self._answer(scenario, self._record(api, model, decoded))
+        return self._answer(scenario, self._record(route, model, decoded, path, headers), is_gone)
 
     def _record(
-        self, api: Literal["chat", "responses"], model: str, body: JsonObject
+        self, route: Route, model: str, body: JsonObject, path: str, headers: Mapping[str, str]
     ) -> ModelRequest:
-        conversation = (chat if api == "chat" else responses).read(body)
-        continued = body.get("previous_response_id")
+        dialect = DIALECTS.get(route.api)
+        conversation = conversation_of([]) if dialect is None else dialect.read(body)
+        thread = object_in(body.get("thread")) or {}
+        continued = body.get("previous_response_id") or thread.get("previous_message_id")
         with self._lock:
             self._counts[model] += 1
             # Only a conversation that the client continues by id has turns we cannot see.
             earlier = self._turns_by_response_id.get(str(continued), 0) if continued else 0
             request = ModelRequest(
-                api=api,
+                api=route.api,
                 model=model,
-                stream=bool(body.get("stream")),
+                stream=route.is_stream or bool(body.get("stream")),
                 body=body,
                 turn_index=earlier + conversation.turn_count,
                 prompt=conversation.prompt,
@@ -199,11 +240,14 @@ class ScriptedModel:
                 tools=names_in(body.get("tools")),
                 call_number=self._counts[model],
             )
-            self._calls.append(Call(request=request, at_ms=time.time_ns() // 1_000_000))
+            at_ms = time.time_ns() // 1_000_000
+            self._calls.append(Call(request=request, at_ms=at_ms, path=path, headers=headers))
             self._lock.notify_all()
         return request
 
-    def _answer(self, scenario: Scenario, request: ModelRequest) -> Reply | StreamReply | None:
+    def _answer(
+        self, scenario: Scenario, request: ModelRequest, is_gone: Callable[[], bool]
+    ) -> Reply | StreamReply | None:
         try:
             turn = play(scenario, request)
         except ScenarioError as error:
@@ -213,8 +257,8 @@ class ScriptedModel:
             message = f"the scenario {request.model!r} failed: {error!r}"
             return error_reply(400, message, code="scenario_error")
         fault = self._next_fault(turn, request)
-        self._closing.wait(turn.delay_s + fault.delay_s)
-        if fault.drop or self._closing.is_set():
+        is_there = self._pause(turn.delay_s + fault.delay_s, request, is_gone)
+        if fault.drop or not is_there:
             return None
         if fault.status is not None:
             headers: dict[str, str] = {}
@@ -226,31 +270,48 @@ class ScriptedModel:
             )
         created_at_s = time.time_ns() // 1_000_000_000
         if request.stream:
-            return StreamReply(self._paced(turn, request, created_at_s), fault.drop_after_events)
-        api = chat if request.api == "chat" else responses
-        body = api.answer(turn, request, created_at_s)
-        self._remember(request, str(body["id"]))
+            events = self._paced(turn, request, created_at_s, is_gone)
+            return StreamReply(events, fault.drop_after_events)
+        body = DIALECTS[request.api].answer(turn, request, created_at_s)
+        self._remember(request, str(body.get("id")))
         return Reply(200, body)
+
+    def _pause(self, seconds: float, request: ModelRequest, is_gone: Callable[[], bool]) -> bool:
+        """Wait. Returns whether there is still somebody to answer."""
+        end_s = time.monotonic() + seconds
+        while not self._closing.is_set():
+            left_s = end_s - time.monotonic()
+            if left_s <= 0:
+                return True
+            if is_gone():
+                with self._lock:
+                    self._hang_ups[request.model] += 1
+                    self._lock.notify_all()
+                return False
+            self._closing.wait(min(left_s, _POLL_S))
+        return False
 
     def _next_fault(self, turn: Turn, request: ModelRequest) -> Fault:
         if not turn.faults:
             return Fault()
         # The attempts of one conversation count, not those of all that share the scenario.
-        said = request.body.get("messages", request.body.get("input"))
+        said = next((request.body[name] for name in _CONVERSATIONS if name in request.body), None)
         key = json.dumps([request.api, request.model, request.turn_index, said], sort_keys=True)
         with self._lock:
             attempt = self._attempts[key]
             self._attempts[key] += 1
         return turn.faults[attempt] if attempt < len(turn.faults) else Fault()
 
-    def _paced(self, turn: Turn, request: ModelRequest, created_at_s: int) -> Iterator[str]:
-        api = chat if request.api == "chat" else responses
-        for event in api.events(turn, request, created_at_s):
-            self._closing.wait(turn.event_delay_s)
+    def _paced(
+        self, turn: Turn, request: ModelRequest, created_at_s: int, is_gone: Callable[[], bool]
+    ) -> Iterator[str]:
+        for event in DIALECTS[request.api].events(turn, request, created_at_s):
+            if not self._pause(turn.event_delay_s, request, is_gone):
+                raise ConnectionAbortedError("nobody is there")
             yield event
-            if event.startswith("event: response.created\n"):
+            if event.startswith(_OPENINGS):
                 data = json.loads(event.split("data: ", 1)[1])
-                self._remember(request, data["response"]["id"])
+                self._remember(request, (data.get("response") or data["message"])["id"])
 
     def _remember(self, request: ModelRequest, response_id: str) -> None:
         with self._lock:
@@ -274,7 +335,8 @@ class _Server(ThreadingHTTPServer):
 
         class Handler(Connection):
             def respond(self, body: bytes) -> Reply | StreamReply | None:
-                return model.respond(self.command, self.path, body)
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                return model.respond(self.command, self.path, body, headers, self.is_gone)
 
         super().__init__(("127.0.0.1", port), Handler)
 

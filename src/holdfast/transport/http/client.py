@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -25,6 +26,8 @@ what they wait for needs."""
 EXCHANGES_MAX = 500
 """Exchanges in the life of one HTTP/2 connection. Some servers break theirs, with all that is open
 on it, after a number of requests: hypercorn, which serves most Python handlers, after 1,000."""
+SUSPICION_S = 60.0
+"""How long a peer that has broken a connection is taken for one that does so."""
 CONNECT_TIMEOUT_S = 10.0
 
 _CHUNK_SIZE_BYTES = 64 * 1024
@@ -89,6 +92,8 @@ class Failure(NamedTuple):
     """False: there was no connection in the first place."""
     is_http_1: bool = False
     """The connection ended as it does where only HTTP/1.1 is spoken."""
+    is_break: bool = False
+    """A connection ended, with all that was open on it."""
 
     @property
     def is_untrusted(self) -> bool:
@@ -116,7 +121,7 @@ def failure_of(error: Exception) -> Failure:
         _logger.warning("an HTTP exchange ended with an unexpected error", exc_info=error)
     # An HTTP/1.1 server answers the preface of HTTP/2 with an error that is no frame, and hangs up.
     is_http_1 = "channel closed" in text or "frame with invalid size" in text
-    return Failure(text, False, True, is_http_1)
+    return Failure(text, False, True, is_http_1, is_break=True)
 
 
 def _innermost(text: str) -> str:
@@ -186,6 +191,16 @@ class Pool:
         self._http_version = http_version
         self._is_tls = is_tls
         self._connections: list[Connection] = []
+        self._broke_at_s = -math.inf
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether the peer has broken a connection lately."""
+        return asyncio.get_running_loop().time() - self._broke_at_s < SUSPICION_S
+
+    def note_break(self) -> None:
+        """Remember that the peer has broken a connection."""
+        self._broke_at_s = asyncio.get_running_loop().time()
 
     def take(self) -> Connection:
         """Return a connection with room for one more exchange; give it back with `release`.

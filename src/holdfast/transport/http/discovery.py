@@ -14,6 +14,7 @@ from holdfast.domain.errors import UsageError
 from holdfast.domain.target import Manifest
 from holdfast.protocol.restate.discovery import DISCOVERY_ACCEPT
 from holdfast.protocol.restate.manifest import decode_manifest
+from holdfast.protocol.restate.version import VERSION_MAX
 from holdfast.transport.base import EndpointError, Sign
 from holdfast.transport.http.client import Failure, Pool, failure_of, new_request
 
@@ -37,7 +38,11 @@ class _Answer(NamedTuple):
 
 
 async def discover(
-    uri: str, headers: dict[str, str], http_version: HttpVersion | None, sign: Sign | None = None
+    uri: str,
+    headers: dict[str, str],
+    http_version: HttpVersion | None,
+    sign: Sign | None = None,
+    version_max: int = VERSION_MAX,
 ) -> tuple[Endpoint, Manifest]:
     """Ask an endpoint what it serves; see `Dialer.discover`.
 
@@ -57,7 +62,7 @@ async def discover(
         answer = await _ask(pool, uri, headers, http_version, sign)
     finally:
         await pool.close()
-    found = decode_manifest(answer.body, answer.content_type)
+    found = decode_manifest(answer.body, answer.content_type, version_max)
     endpoint = Endpoint(
         uri=uri,
         headers=headers,

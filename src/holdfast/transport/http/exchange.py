@@ -1,12 +1,15 @@
 """One attempt as one HTTP exchange: request out, response in, both at once where the peer can.
 
     sending                Start, the journal, then notifications → the body of the request
-    waiting for headers    a request that was not looked at is sent again, on another connection
+    waiting for headers    a request that was not looked at is sent again, on another connection;
+                           a peer that breaks connections and stays silent is told that no more
+                           comes
     reading                frames of the response → the server; malformed ones end this attempt only
     draining               after the last message; what else comes is not looked at
 
 Whoever gives up first tells the other side: `abort` resets the stream, and the server hears nothing
-of it any more; all else ends in one call of `on_closed` or `on_refused`.
+of it any more; all else ends in one call of `on_closed` or `on_refused`. A cancellation that comes
+when the request has ended cannot reach this attempt, so the server is asked for another one.
 """
 
 from __future__ import annotations
@@ -22,7 +25,10 @@ from holdfast.domain.address import url_of
 from holdfast.domain.deployment import Endpoint
 from holdfast.domain.errors import HoldfastError
 from holdfast.domain.message import (
+    KIND_RUN,
+    SIGNAL_CANCEL,
     Completion,
+    Emitted,
     End,
     Entry,
     Error,
@@ -32,12 +38,20 @@ from holdfast.domain.message import (
     Signal,
     Start,
     Suspension,
+    ToHandler,
 )
-from holdfast.protocol.restate.codec import AwaitingOn, Codec, CommandAck
+from holdfast.protocol.restate.codec import AwaitingOn, Codec, CommandAck, RunAck
 from holdfast.protocol.restate.frame import PAYLOAD_SIZE_MAX, FrameDecoder
 from holdfast.protocol.restate.version import invocation_media_type
 from holdfast.transport.base import AttemptStream, Refusal, Sign
-from holdfast.transport.http.client import Body, Failure, Pool, failure_of, new_request
+from holdfast.transport.http.client import (
+    Body,
+    Connection,
+    Failure,
+    Pool,
+    failure_of,
+    new_request,
+)
 
 if TYPE_CHECKING:
     import pyqwest
@@ -46,6 +60,13 @@ _logger = logging.getLogger(__name__)
 
 RESEND_MAX = 3
 """How often a request that the peer has not looked at is sent again at once."""
+SILENCE_TIMEOUT_S = 2.0
+"""How long a request stays open for a suspect peer that does not begin to answer.
+
+A peer that gives up a connection (hypercorn, after its number of requests) breaks what is open on
+it, or answers nothing more and notices only when something comes. What can always come is the end
+of the request. Handlers that are only slow then suspend at their next wait, so others are spared.
+"""
 DRAIN_TIMEOUT_S = 5.0
 """How long a peer may take to end its response after its last message."""
 BACKLOG_SIZE_BYTES_MAX = 2 * PAYLOAD_SIZE_MAX
@@ -63,7 +84,6 @@ class Reach(NamedTuple):
 
     endpoint: Endpoint
     pool: Pool
-    codec: Codec
     sign: Sign | None = None
 
 
@@ -75,10 +95,15 @@ class Exchange:
     """
 
     def __init__(
-        self, reach: Reach, start: Start, entries: Sequence[Entry], server: AttemptStream
+        self,
+        reach: Reach,
+        codec: Codec,
+        start: Start,
+        entries: Sequence[Entry],
+        server: AttemptStream,
     ) -> None:
         self._reach = reach
-        self._codec = reach.codec
+        self._codec = codec
         self._start = start
         self._server = server
         self._is_silent = False
@@ -89,6 +114,8 @@ class Exchange:
         self._decoder = FrameDecoder()
         self._command_count = sum(not isinstance(entry, Completion | Signal) for entry in entries)
         self._unrecorded_size = 0
+        self._acknowledged: set[int] = set()
+        """Completion ids of steps whose results the handler does not want back."""
         self._sent: list[bytes] | None = []
         """What was sent, while it may have to be sent again."""
         self._body = Body()
@@ -102,13 +129,19 @@ class Exchange:
 
     # -- HandlerStream ----------------------------------------------------------------------------
 
-    def send(self, notifications: Sequence[Notification]) -> None:
+    def send(self, notifications: Sequence[ToHandler]) -> None:
         """See `HandlerStream`. Behind `close_input` they wait in the journal."""
-        if self._is_silent or self._is_input_closed:
+        if self._is_silent:
+            return
+        if self._is_input_closed:
+            if any(isinstance(n, Signal) and n.index == SIGNAL_CANCEL for n in notifications):
+                # The server is inside a call of its own, and must not be called from there.
+                asyncio.get_running_loop().call_soon(self._tell_unheard)
             return
         try:
             for notification in notifications:
-                self._put(self._codec.encode(notification))
+                assert not isinstance(notification, Emitted), "endpoints have no streams"
+                self._put(self._encode(notification))
         except HoldfastError as error:
             self._fail_later(f"{error.message} [{error.code}]")
             return
@@ -116,6 +149,14 @@ class Exchange:
             self._fail_later(
                 f"the endpoint does not read: {self._body.size_bytes} bytes wait for it [HF1343]"
             )
+
+    def _encode(self, notification: Notification) -> bytes:
+        if isinstance(notification, Completion) and notification.kind == KIND_RUN:
+            number = notification.completion_id
+            if number in self._acknowledged:
+                self._acknowledged.discard(number)
+                return self._codec.encode_run_ack(RunAck(number))
+        return self._codec.encode(notification)
 
     def close_input(self) -> None:
         """See `HandlerStream`."""
@@ -139,8 +180,12 @@ class Exchange:
         self._body.put(data)
 
     def _fail_later(self, reason: str) -> None:
-        # The server is inside a call of its own, and must not be called from there.
+        # As above: not from inside a call of the server.
         asyncio.get_running_loop().call_soon(self.cut, reason)
+
+    def _tell_unheard(self) -> None:
+        if not self._is_silent:
+            self._server.on_unheard()
 
     # -- the exchange -----------------------------------------------------------------------------
 
@@ -160,7 +205,7 @@ class Exchange:
         for _ in range(1 + RESEND_MAX):
             connection = self._reach.pool.take()
             try:
-                response = await connection.transport.execute(self._request())
+                response = await self._ask(connection)
                 async with response:
                     await self._read(response)
                 return
@@ -168,6 +213,8 @@ class Exchange:
                 raise
             except Exception as error:
                 failure = failure_of(error)
+                if failure.is_break:
+                    self._reach.pool.note_break()
                 if not failure.is_unprocessed or self._sent is None:
                     self._close(_told(failure))
                     return
@@ -179,6 +226,17 @@ class Exchange:
             f"the endpoint refuses requests without looking at them: {failure.text} [HF1345]",
             Refusal(503, is_counted=False),
         )
+
+    async def _ask(self, connection: Connection) -> pyqwest.Response:
+        """Send the request, and return the response when it begins."""
+        request = self._request()
+        if not self._reach.pool.is_suspect:
+            return await connection.transport.execute(request)
+        silence = asyncio.get_running_loop().call_later(SILENCE_TIMEOUT_S, self.close_input)
+        try:
+            return await connection.transport.execute(request)
+        finally:
+            silence.cancel()
 
     def _send_again(self, sent: list[bytes]) -> None:
         self._body = Body()
@@ -270,7 +328,11 @@ class Exchange:
                 messages.append(message)
                 if isinstance(message, Suspension | Error | End):
                     self._has_ended = True
-                elif not isinstance(message, ProposeRunCompletion):
+                elif isinstance(message, ProposeRunCompletion):
+                    # Older versions send the result back, whether it is asked for or not.
+                    if frame.is_ack_requested and self._codec.version >= 7:
+                        self._acknowledged.add(message.completion_id)
+                else:
                     if frame.is_ack_requested:
                         acks.append(self._command_count)
                     self._command_count += 1

@@ -1,4 +1,4 @@
-"""Request bodies of the admin API."""
+"""Whole request bodies, for routes of ours."""
 
 from __future__ import annotations
 

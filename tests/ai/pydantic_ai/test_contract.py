@@ -1,0 +1,43 @@
+"""Agents of Pydantic AI, crashed anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from pydantic_ai import Agent
+
+import holdfast as hf
+from holdfast.ai.pydantic_ai import Durability
+from holdfast.testing.scripted_model import ScriptedModel
+
+from ..contract import Tools, contract_model, crash_points, run_contract
+from .conftest import MakeChat
+
+
+@pytest.fixture(scope="module")
+def model() -> Iterator[ScriptedModel]:
+    with contract_model() as server:
+        yield server
+
+
+@pytest.mark.parametrize("crash", crash_points())
+async def test_an_agent_survives_a_crash_anywhere(
+    model: ScriptedModel, chat: MakeChat, crash: str | None
+) -> None:
+    def make_app(tools: Tools) -> hf.App:
+        service = hf.Service("Agent")
+        agent = Agent(
+            chat(model),
+            name="traveller",
+            tools=[tools.weather, tools.book],
+            capabilities=[Durability()],
+        )
+
+        @service.handler
+        async def run(ctx: hf.Context, prompt: str) -> str:
+            return str((await agent.run(prompt)).output)
+
+        return hf.App(service)
+
+    await run_contract(model, make_app, crash)
