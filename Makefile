@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test nightly verify lint types contracts bench clean
+.PHONY: setup demo test nightly matrix verify lint types contracts bench clean
 
 setup: $(VENV)/.ready
 
@@ -22,6 +22,10 @@ test: setup
 nightly: setup
 	$(BIN)/python -m pytest -m nightly
 
+# What cannot be in the main environment, each framework in its own; needs the package index.
+matrix: setup
+	$(BIN)/python -m tests.ai.matrix
+
 verify: lint types contracts test
 
 lint: setup
@@ -39,4 +43,4 @@ bench: setup
 	$(BIN)/python -m bench.compare
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis bench/.cache
+	rm -rf $(VENV) .venv-matrix .mypy_cache .ruff_cache .pytest_cache .hypothesis bench/.cache

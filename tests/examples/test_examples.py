@@ -21,6 +21,7 @@ import pytest
 from agents.models import openai_provider
 
 import holdfast as hf
+from holdfast.server.approval_port import Verdict
 
 from ..e2e.harness import Holdfast
 
@@ -53,6 +54,7 @@ def curl(holdfast: Holdfast, command: str, **variables: str) -> Any:
     """Run a command as a shell would, at the address of the server of this test."""
     assert shutil.which("curl"), "these tests need curl"
     text = command.replace("localhost:8080", holdfast.ingress)
+    text = text.replace("localhost:9070", holdfast.admin)
     assert text != command
     done = subprocess.run(
         ["sh", "-c", f"{text} --silent --show-error --fail-with-body --noproxy '*'"],
@@ -138,7 +140,7 @@ def test_commands_of_approval(tmp_path: Path) -> None:
         dev.until("To decide: sign_1")
         shown = re.search(r"Ada wants 120.00 euros. To decide: (\S+)", dev.text)
         assert shown is not None
-        ids = {"AWAKEABLE_ID": shown.group(1), "INVOCATION_ID": invocation_id}
+        ids = {"APPROVAL_ID": shown.group(1), "INVOCATION_ID": invocation_id}
         # Nobody has to be there while it waits.
         assert dev.terminate() == 0
         holdfast.dev("--no-reload")
@@ -383,7 +385,8 @@ async def test_embedded_approval(
                 await asyncio.sleep(0.005)
                 printed += capsys.readouterr().out
     async with hf.embedded(approval.app, store=store) as client:
-        await client.resolve(printed.split()[-1], is_approved)
+        approval_id = printed.split("To decide: ")[1].split()[0]
+        await client._handle.approvals.decide(approval_id, Verdict(is_approved))
         outcome = await client.attach(sent.invocation_id, type=str)
     assert outcome == ("Ada gets 5.00 euros" if is_approved else "Ada gets nothing")
 

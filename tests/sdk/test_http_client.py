@@ -182,6 +182,7 @@ async def test_failures_of_invocations_and_of_requests(is_sync: bool) -> None:
             (418, ours, b'{"code":1418,"message":"no","metadata":{"a":"b"}}'),
             (200, ours, b'{"code":200,"message":"odd"}'),
             (404, {}, b'{"code":"HF1001","message":"no service X","hint":"Y"}'),
+            (404, {}, b'{"code":404,"error_code":"HF1002","message":"no handler","hint":"Y"}'),
             (400, {}, b"plain text"),
             (409, {}, b"{}"),
             (503, {}, b"{}"),
@@ -202,6 +203,7 @@ async def test_failures_of_invocations_and_of_requests(is_sync: bool) -> None:
         assert str(await failing(hf.NotFoundError)) == (
             "call Cart/k/add was refused: no service X (HTTP 404) [HF1001]\n  hint: Y"
         )
+        assert str(await failing(hf.NotFoundError)).endswith("(HTTP 404) [HF1002]\n  hint: Y")
         assert "plain text (HTTP 400)" in str(await failing(hf.UsageError))
         await failing(hf.ConflictError)
         await failing(hf.TransportError)

@@ -195,3 +195,16 @@ def test_importing_holdfast_is_light() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+class Shout(str):
+    """A text of a class of its own, as frameworks return them."""
+
+    def __str__(self) -> str:
+        return self.upper()
+
+
+def test_a_text_of_a_class_of_its_own_is_a_text() -> None:
+    for given in (Any, str):
+        serde = serde_for(given)
+        assert serde.decode(serde.encode(Shout("hello"))) == "hello"

@@ -54,8 +54,11 @@ class LimitRules:
         self._fail = fail
         self._told: set[tuple[str, int]] = set()
 
-    def on_commit(self, batch: Batch, now_ms: int) -> None:
-        """A batch is about to be written."""
+    def on_commit(self, batch: Batch) -> None:
+        """A batch is about to be written.
+
+        What counts is when it was decided: the clock may have been set back since.
+        """
         for stored in batch.journal:
             row = batch.rows.get((Table.INVOCATION, stored.invocation_id))
             if not isinstance(row, InvocationRow):
@@ -64,27 +67,28 @@ class LimitRules:
                 continue  # It was struck in the life before.
             match stored.entry:
                 case Signal(result=Failure() as why, index=1):
-                    self._on_cancelled(row, why, now_ms)
-                case Output(result=Failure(message=text)):
+                    self._on_cancelled(row, why, stored.at_ms)
+                # The first entry is an outcome that was kept when its journal was purged.
+                case Output(result=Failure(message=text)) if stored.index:
                     if text.startswith("killed") and _CODE in text:
-                        self._on_killed(row, now_ms)
+                        self._on_killed(row, stored.at_ms)
                 case _:
                     pass
 
-    def _on_cancelled(self, row: InvocationRow, why: Failure, now_ms: int) -> None:
+    def _on_cancelled(self, row: InvocationRow, why: Failure, at_ms: int) -> None:
         assert SIGNAL_CANCEL == 1
         life = (row.id, row.created_at_ms)
         if _CODE not in why.message or life in self._told:
             self._fail("S31", f"{row.id} was cancelled a second time or for nothing: {why}")
         self._told.add(life)
-        if now_ms < _due_ms(row):
-            self._fail("S31", f"{row.id} was out of time at {now_ms}, due {_due_ms(row)}")
+        if at_ms < _due_ms(row):
+            self._fail("S31", f"{row.id} was out of time at {at_ms}, due {_due_ms(row)}")
 
-    def _on_killed(self, row: InvocationRow, now_ms: int) -> None:
+    def _on_killed(self, row: InvocationRow, at_ms: int) -> None:
         if (row.id, row.created_at_ms) not in self._told:
             self._fail("S31", f"{row.id} was killed for its limit and not cancelled before")
-        if now_ms < _due_ms(row) + round(_ABORT_S * 1000):
-            self._fail("S31", f"{row.id} was killed at {now_ms}, due {_due_ms(row)}")
+        if at_ms < _due_ms(row) + round(_ABORT_S * 1000):
+            self._fail("S31", f"{row.id} was killed at {at_ms}, due {_due_ms(row)}")
 
 
 def _due_ms(row: InvocationRow) -> int:

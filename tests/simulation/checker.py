@@ -63,6 +63,7 @@ from holdfast.engine.row import (
 from holdfast.storage.memory import MemoryStore
 
 from .brief import LimitRules
+from .desk import is_of_closed_approval
 from .flow import FlowRules, is_of_main
 from .life import Delivery, Life
 from .prompt import PromptRules
@@ -180,7 +181,7 @@ class Oracle:
             if (life := self.lives.get(inv)) is not None
         }
         self.flow.on_commit(batch, self._time.server_ms())
-        self.limits.on_commit(batch, self._time.server_ms())
+        self.limits.on_commit(batch)
         self.shelf.on_commit(batch, self._time.server_ms())
         self.prompts.on_commit(batch)
         for place, journal_row in enumerate(batch.journal):
@@ -489,12 +490,13 @@ class Oracle:
                     self.fail("DURABLE", f"outbox message {sequence} {_LEAVING}")
 
     def _is_timer_known(self, at_ms: int, invocation_id: str, slot: str) -> bool:
-        # One of an invocation that ended, or of a retry that a person took back, in the same commit
-        # was never written, and is harmless.
+        # One of an invocation that ended, of a retry that a person took back, or of an approval
+        # that has ended, in the same commit was never written, and is harmless.
         life = self.lives.get(invocation_id)
         if life is None or life.row is None or life.outcome is not None:
             return True
         is_taken_back = slot == SLOT_RETRY and life.row.retry_at_ms != at_ms
+        is_taken_back |= is_of_closed_approval(self._store, invocation_id, slot)
         return (at_ms, invocation_id, slot) in self.timers or is_taken_back
 
     def on_inbound(self, sender: int, sequence: int) -> None:

@@ -19,7 +19,7 @@ from holdfast.domain.approval import ApprovalStatus
 from holdfast.domain.ids import awakeable_id
 from holdfast.domain.message import Signal
 from holdfast.domain.target import Target
-from holdfast.engine.row import ApprovalRow, Table
+from holdfast.engine.row import ApprovalRow, Table, approval_of_slot
 from holdfast.server.approval_port import Verdict
 from holdfast.server.handle import Request
 from holdfast.storage.base import ApprovalFilter
@@ -60,6 +60,17 @@ _rules: WeakKeyDictionary[World, DeskRules] = WeakKeyDictionary()
 def rules_of(world: World) -> DeskRules:
     """Return the rules of a run."""
     return _rules.setdefault(world, DeskRules(world))
+
+
+def is_of_closed_approval(store: MemoryStore, invocation_id: str, slot: str) -> bool:
+    """Whether a timer is the deadline of an approval that has ended otherwise."""
+    index = approval_of_slot(slot)
+    rows = [
+        row
+        for partition in store._partitions
+        if (row := partition.approvals.get(invocation_id, {}).get(index or 0)) is not None
+    ]
+    return any(row.status is not ApprovalStatus.OPEN for row in rows)
 
 
 def check_approvals(store: MemoryStore, fail: Callable[[str, str], NoReturn]) -> None:

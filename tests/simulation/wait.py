@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from holdfast.domain.message import (
     SIGNAL_CANCEL,
     SIGNAL_INDEX_FIRST,
+    AskApproval,
     AwaitTree,
     Call,
     Combinator,
@@ -45,10 +46,16 @@ class Combining:
         self._random = random
         self._ending: set[int] = set()
         """Completion ids of what ends by itself."""
+        self._asked: set[int] = set()
+        """Signal indexes of approvals, which nobody may ever decide."""
 
     def look(self, entries: Iterable[Entry | FromHandler]) -> None:
         """Look at what is in the journal, or on its way there."""
-        self._ending |= {e.completion_id for e in entries if isinstance(e, Sleep | Call)}
+        for entry in entries:
+            if isinstance(entry, Sleep | Call):
+                self._ending.add(entry.completion_id)
+            elif isinstance(entry, AskApproval):
+                self._asked.add(entry.index)
 
     def combined(self, messages: Sequence[FromHandler]) -> tuple[FromHandler, ...]:
         """Return messages of the handler, perhaps with a tree."""
@@ -59,14 +66,14 @@ class Combining:
         together = AwaitTree(
             self._combinator(),
             tuple(c for c in last.completions if c in ending),
-            tuple(s for s in last.signals if s >= SIGNAL_INDEX_FIRST),
+            tuple(s for s in last.signals if s >= SIGNAL_INDEX_FIRST and s not in self._asked),
         )
         if len(together.completions) + len(together.signals) < 2:
             return tuple(messages)
         tree = AwaitTree(
             Combinator.FIRST_COMPLETED,
             tuple(c for c in last.completions if c not in ending),
-            tuple(s for s in last.signals if s < SIGNAL_INDEX_FIRST),
+            tuple(s for s in last.signals if s < SIGNAL_INDEX_FIRST or s in self._asked),
             last.named_signals,
             (self._nested(together),),
         )

@@ -89,6 +89,11 @@ class Server:
         self._is_tls = parts.scheme == "https"
         self._prefix = parts.path.rstrip("/")
 
+    @property
+    def url(self) -> str:
+        """Where it is, with a scheme."""
+        return self._url
+
     def get(self, path: str, *, timeout_s: float | None = ANSWER_TIMEOUT_S) -> Answer:
         """Send a GET request; see `ask`."""
         return self.ask("GET", path, timeout_s=timeout_s)

@@ -109,6 +109,7 @@ COMMANDS = {
     "services": Lazy("holdfast.cli.catalog:services", "List, show and set up services."),
     "state": Lazy("holdfast.cli.state:state", "Show and edit the state of objects."),
     "sql": Lazy("holdfast.cli.sql:sql", "Ask the server a question in SQL."),
+    "mcp": Lazy("holdfast.cli.mcp:mcp", "Offer your handlers as tools to agents, over MCP."),
     "replay-check": Lazy(
         "holdfast.cli.replay:replay_check", "Replay recorded runs against your code."
     ),

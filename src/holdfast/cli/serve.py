@@ -23,6 +23,7 @@ from holdfast.sdk.app import App
 from holdfast.server.config import Address
 from holdfast.transport.http.endpoint import HandlerEndpoint
 from holdfast.transport.websocket_worker import DRAIN_GRACE_S
+from holdfast.web.asgi import ASGIApp
 
 _STREAMS_MAX = 1_000
 """On one HTTP/2 connection. Servers use at most 128."""
@@ -124,7 +125,7 @@ async def _serve(
 ) -> None:
     stop = asyncio.Event()
     on_stop_signals(stop.set)
-    listener = _bind(address)
+    listener = bind(address, "--port")
     stopped = asyncio.Event()
     listen = listen_http_2 if is_http_2 else listen_http_1
     serving = asyncio.ensure_future(listen(endpoint, listener, stopped))
@@ -150,12 +151,10 @@ class _Uvicorn(uvicorn.Server):
         yield
 
 
-async def listen_http_1(
-    endpoint: HandlerEndpoint, listener: socket.socket, stopped: asyncio.Event
-) -> None:
+async def listen_http_1(app: ASGIApp, listener: socket.socket, stopped: asyncio.Event) -> None:
     """Serve HTTP/1.1 on a bound socket until `stopped` is set; the socket is closed then."""
     config = uvicorn.Config(
-        endpoint,
+        app,
         http="httptools",
         lifespan="off",
         log_config=None,
@@ -196,7 +195,12 @@ async def listen_http_2(
     await http_2_server.serve(endpoint, config, shutdown_trigger=stopped.wait)
 
 
-def _bind(address: Address) -> socket.socket:
+def bind(address: Address, option: str) -> socket.socket:
+    """Return a socket on which connections already wait.
+
+    Raises:
+        CommandError: HF1201, the address cannot be had.
+    """
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -211,7 +215,7 @@ def _bind(address: Address) -> socket.socket:
             f"{address} cannot be listened on: {error.strerror}",
             code="HF1201",
             cause="" if owner is None else f"{owner} listens there",
-            hint="Choose another one with --port.",
+            hint=f"Choose another one with {option}.",
         ) from error
     listener.setblocking(False)
     return listener

@@ -11,6 +11,9 @@ from holdfast.domain.retry import RetrySchedule
 DAY_MS = 86_400_000
 ABORT_TIMEOUT_MS = 600_000
 
+MCP_FLAG = "holdfast.mcp"
+"""In the metadata of a handler or a service: `true` says that it is a tool for agents."""
+
 
 class ServiceKind(IntEnum):
     """Whether invocations have a key."""

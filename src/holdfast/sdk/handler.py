@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, NoReturn, TypeVar
 
 from holdfast.domain.errors import TerminalError, UsageError
 from holdfast.domain.message import Input
-from holdfast.domain.target import HandlerKind, HandlerManifest
+from holdfast.domain.target import MCP_FLAG, HandlerKind, HandlerManifest
 from holdfast.sdk.option import HandlerOptions, duration_ms, inherited, own_options
 from holdfast.sdk.serde import Serde, SerdeError, serde_for
 
@@ -147,7 +147,7 @@ class Handler(Generic[I, O_co]):
             invocation_timeout_ms=None if timeout is None else duration_ms(timeout),
             concurrency=options.get("concurrency"),
             is_concurrency_shared="concurrency" in defaults and "concurrency" not in self.options,
-            metadata=dict(self.options.get("metadata") or {}),
+            metadata=_metadata(self.options, is_mcp=bool(options.get("mcp"))),
             own_options=own_options(self.options),
         )
 
@@ -258,6 +258,11 @@ def split_target(text: str) -> tuple[str, str]:
     if not service or not name or "/" in name:
         raise UsageError(f"{text!r} names no handler: expected 'Service/handler'", code="HF0507")
     return service, name
+
+
+def _metadata(own: HandlerOptions, *, is_mcp: bool) -> dict[str, str]:
+    metadata = dict(own.get("metadata") or {})
+    return {**metadata, MCP_FLAG: "true"} if is_mcp else metadata
 
 
 def _accepts_nothing(serde: Serde[Any]) -> bool:

@@ -252,7 +252,8 @@ def _raise_error(exchange: Exchange, response: _Response) -> NoReturn:
     }
     is_servers = response.status >= _HTTP_SERVER_ERROR
     kind = kinds.get(response.status, TransportError if is_servers else UsageError)
-    code = body.get("code")
+    # The ingress has the HTTP status as `code`, and its own code beside it.
+    code = body.get("error_code") or body.get("code")
     raise kind(
         f"{exchange.verb} {what} was refused: {text} (HTTP {response.status})",
         code=code if isinstance(code, str) and code.startswith("HF") else None,

@@ -40,6 +40,8 @@ class HandlerOptions(TypedDict, total=False):
     holds for all its handlers together that have no limit of their own. Default: no limit."""
     lazy_state: bool | None
     """Read state when it is asked for, not all of it when an attempt starts. Default False."""
+    mcp: bool | None
+    """Whether `holdfast mcp` offers it as a tool to agents. Default False."""
     metadata: Mapping[str, str] | None
     """For UIs and tools."""
     documentation: str | None
@@ -105,7 +107,7 @@ def _problem(name: str, value: object) -> str | None:
             return "must be a RetryPolicy"
         case "concurrency" if not _is_count(value):
             return "must be a whole number, 1 or more"
-        case "private" | "lazy_state" if not isinstance(value, bool):
+        case "private" | "lazy_state" | "mcp" if not isinstance(value, bool):
             return "must be True or False"
         case "documentation" if not isinstance(value, str):
             return "must be a text"

@@ -255,6 +255,9 @@ _return_hints: dict[Any, Any] = {}
 def _hook(value: Any) -> Any:
     if hasattr(value, "model_dump"):
         return value.model_dump(mode="json", by_alias=True)
+    if isinstance(value, str):
+        # Frameworks return texts of classes of their own.
+        return str.__str__(value)
     raise NotImplementedError
 
 

@@ -50,7 +50,8 @@ async def test_a_run_waits_at_its_limit_and_goes_on_when_it_is_raised(always_rep
     async with environment(app(Budget(tokens=100)), always_replay=always_replay) as env:
         sent = await env.client.send("Agent/run", [40, 40, 40, 40])
         (waiting,) = await env.approvals()
-        assert "120 of 100 tokens" in waiting.row.asked.why
+        assert waiting.asked is not None
+        assert "120 of 100 tokens" in waiting.asked.why
         assert await used(env, f"run/{sent.invocation_id}") == 120
         await env.decide(waiting.id, True, by="anna")
         assert await env.client.attach(sent.invocation_id) == 160

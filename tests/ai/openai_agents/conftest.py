@@ -12,21 +12,18 @@ from agents import (
     RunConfig,
 )
 
-import holdfast
-from holdfast.ai.openai_agents import _sdk
+from holdfast.ai import guard
 from holdfast.testing.scripted_model import (
     ScriptedModel,
 )
 
-from ..fake_context import current
 from .sample import ran
 
 
 @pytest.fixture(autouse=True)
 def durable(monkeypatch: pytest.MonkeyPatch) -> None:
     ran.clear()
-    monkeypatch.setattr(holdfast, "current", current, raising=False)
-    monkeypatch.setattr(_sdk, "_warned", set())
+    monkeypatch.setattr(guard, "_warned", set())
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     agents.set_trace_processors([])
 

@@ -3,19 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any
 
-from agents import (
-    function_tool,
-)
+from agents import function_tool
 
-from holdfast.testing.scripted_model import (
-    ModelRequest,
-    ToolCall,
-)
-
-from ..fake_context import FakeContext, Journal, attempt
+from holdfast.testing.scripted_model import ModelRequest, ToolCall
 
 ran: list[str] = []
 """What the bodies of tools did, in order."""
@@ -35,12 +26,3 @@ TWO_CITIES = (ToolCall("get_weather", {"city": "Oslo"}), ToolCall("get_weather",
 
 def summary(request: ModelRequest) -> str:
     return " | ".join(request.tool_outputs)
-
-
-async def replay(journal: Journal, handler: Callable[[], Awaitable[Any]]) -> Any:
-    """Run a finished journal again and demand that nothing happens twice."""
-    context = FakeContext(journal)
-    result = await attempt(context, handler)
-    assert context.executed == []
-    assert context.replayed == set(journal)
-    return result

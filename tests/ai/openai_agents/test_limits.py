@@ -26,12 +26,8 @@ from holdfast.testing.scripted_model import (
     Turn,
 )
 
-from ..fake_context import FakeContext, Journal, attempt
+from .durable import durably
 from .sample import get_weather
-
-
-class FakeServer:
-    """Enough of an MCP server to be refused."""
 
 
 @dataclasses.dataclass
@@ -40,8 +36,6 @@ class State:
 
 
 def refused() -> list[Any]:
-    tool = function_tool(get_weather.__wrapped__, needs_approval=True)
-
     @durable_agents.scoped
     @function_tool(timeout=1)
     async def slow() -> None: ...
@@ -51,28 +45,19 @@ def refused() -> list[Any]:
 
     typed = function_tool(get_weather.__wrapped__, output_type=Out)
     shell = agents.LocalShellTool(executor=lambda _: "")
-    hosted = agents.HostedMCPTool(
-        tool_config={"type": "mcp", "server_label": "x", "server_url": "http://x"},
-        on_approval_request=lambda _: {"approve": True},
-    )
     behind = Agent(name="Front", handoffs=[agents.handoff(Agent(name="B", tools=[shell]))])
     nested = Agent(name="Outer", tools=[Agent(name="B", tools=[shell]).as_tool("b", "B")])
     return [
-        pytest.param(Agent(name="A", tools=[tool]), {}, "needs_approval", id="approval"),
-        pytest.param(Agent(name="A", tools=[slow]), {}, "asyncio.timeout", id="timeout"),
+        pytest.param(Agent(name="A", tools=[slow]), {}, "would count again", id="timeout"),
         pytest.param(Agent(name="A", tools=[typed]), {}, "output schema", id="schema"),
         pytest.param(Agent(name="A", tools=[shell]), {}, "acts on this machine", id="shell"),
-        pytest.param(Agent(name="A", tools=[hosted]), {}, "on_approval_request", id="hosted"),
         pytest.param(behind, {}, "acts on this machine", id="behind a handoff"),
         pytest.param(nested, {}, "acts on this machine", id="in an agent as tool"),
         pytest.param(
-            Agent(name="A", mcp_servers=[FakeServer()]),  # type: ignore[list-item]
-            {},
-            "MCP servers",
-            id="mcp",
-        ),
-        pytest.param(
-            Agent(name="A"), {"session": agents.SQLiteSession("x")}, "virtual object", id="session"
+            Agent(name="A"),
+            {"session": agents.SQLiteSession("x")},
+            "outside of the journal",
+            id="session",
         ),
         pytest.param(
             Agent(name="A"),
@@ -87,20 +72,15 @@ def refused() -> list[Any]:
 async def test_what_is_not_durable_is_refused(
     agent: Agent[Any], options: dict[str, Any], why: str
 ) -> None:
+    with pytest.raises(UsageError, match=why) as refusal:
+        await durably(lambda: durable_agents.run(agent, "Hi", **options))
+    assert refusal.value.code in ("HF0605", "HF0606")
+
+    async def follow() -> None:
+        durable_agents.run_streamed(agent, "Hi", **options)
+
     with pytest.raises(UsageError, match=why):
-        await attempt(FakeContext({}), lambda: durable_agents.run(agent, "Hi", **options))
-
-
-async def test_streaming_is_refused(model: ScriptedModel, config: RunConfig) -> None:
-    """Directly, below a durable run, and where a failure handler would hide it."""
-    with pytest.raises(UsageError, match="Streaming"):
-        durable_agents.run_streamed(Agent(name="A"), "Hi")
-    expert = Agent(name="Expert", model="inner")
-    tool = expert.as_tool("expert", "Knows.", on_stream=lambda _: None)
-    model.scenario("outer", [Turn(tool_calls=(ToolCall("expert", {"input": "x"}),)), "never"])
-    agent = Agent(name="Outer", model="outer", tools=[tool])
-    with pytest.raises(UsageError, match="Streaming"):
-        await attempt(FakeContext({}), lambda: durable_agents.run(agent, "Hi", run_config=config))
+        await durably(follow)
 
 
 async def test_resuming_a_run_state_is_refused(model: ScriptedModel, config: RunConfig) -> None:
@@ -108,7 +88,7 @@ async def test_resuming_a_run_state_is_refused(model: ScriptedModel, config: Run
     agent = Agent(name="A", model="hi")
     state = (await Runner.run(agent, "x", run_config=config)).to_state()
     with pytest.raises(UsageError, match="RunState"):
-        await attempt(FakeContext({}), lambda: durable_agents.run(agent, state))  # type: ignore[arg-type]
+        await durably(lambda: durable_agents.run(agent, state))  # type: ignore[arg-type]
 
 
 async def test_warnings(
@@ -126,12 +106,7 @@ async def test_warnings(
     agent = Agent[State](
         name="Count", model="count", tools=[increment], model_settings=ModelSettings(retry=retry)
     )
-    journal: Journal = {}
-    for _ in range(2):
-        await attempt(
-            FakeContext(journal),
-            lambda: durable_agents.run(agent, "Hi", run_config=config, context=State()),
-        )
+    await durably(lambda: durable_agents.run(agent, "Hi", run_config=config, context=State()))
     messages = [
         record.getMessage()
         for record in caplog.records

@@ -21,8 +21,7 @@ from holdfast.testing.scripted_model import (
     Turn,
 )
 
-from ..fake_context import FakeContext, Journal, attempt
-from .sample import replay
+from .durable import durably
 
 
 class Weather(pydantic.BaseModel):
@@ -75,10 +74,7 @@ async def test_tool_results_of_many_types(model: ScriptedModel, config: RunConfi
     model.scenario("types", [Turn(tool_calls=tuple(calls)), "done"])
     agent = Agent(name="Types", model="types", tools=[give, give_model, give_pair])
     plain = await Runner.run(agent, "Hi", run_config=config)
-    journal: Journal = {}
-    handler = lambda: durable_agents.run(agent, "Hi", run_config=config)  # noqa: E731
-    live = await attempt(FakeContext(journal), handler)
-    again = await replay(journal, handler)
+    live, *_, again = await durably(lambda: durable_agents.run(agent, "Hi", run_config=config))
 
     def outputs(result: agents.RunResult) -> list[Any]:
         return [item for item in result.new_items if item.type == "tool_call_output_item"]

@@ -17,6 +17,7 @@ from agents import (
     function_tool,
 )
 
+import holdfast as hf
 import holdfast.ai.openai_agents as durable_agents
 from holdfast.domain.errors import TerminalError, UsageError
 from holdfast.testing.scripted_model import (
@@ -26,8 +27,8 @@ from holdfast.testing.scripted_model import (
     Usage,
 )
 
-from ..fake_context import Crash, FakeContext, Journal, attempt, current
-from .sample import TWO_CITIES, get_weather, ran, replay, summary
+from .durable import durably, outcome, steps
+from .sample import TWO_CITIES, get_weather, ran, summary
 
 
 async def test_model_and_tools_run_once(model: ScriptedModel, config: RunConfig) -> None:
@@ -39,17 +40,10 @@ async def test_model_and_tools_run_once(model: ScriptedModel, config: RunConfig)
     async def handler() -> agents.RunResult:
         return await durable_agents.run(agent, "Hi", run_config=config)
 
-    journal: Journal = {}
-    first = await attempt(FakeContext(journal), handler)
+    first, *_, again = await durably(handler)
     assert first.final_output == "Take a coat."
     assert first.last_agent is agent
     assert ran[:2] == ["start Oslo", "start Rome"]
-    assert len(model.calls("weather")) == 2
-    assert len(journal) == 4
-    tools = [key for key in journal if "tool:" in key]
-    assert all("/agent:Weather#1/tool:get_weather:call_" in key for key in tools)
-
-    again = await replay(journal, handler)
     assert len(model.calls("weather")) == 2
     assert len(ran) == 4
     assert again.to_input_list() == first.to_input_list()
@@ -57,6 +51,25 @@ async def test_model_and_tools_run_once(model: ScriptedModel, config: RunConfig)
     assert again.context_wrapper.usage == first.context_wrapper.usage
     assert again.context_wrapper.usage.input_tokens >= 10
     assert agent.tools == [get_weather]
+
+
+async def test_keys_of_the_journal(model: ScriptedModel, config: RunConfig) -> None:
+    model.scenario("weather", [Turn(tool_calls=TWO_CITIES), "Take a coat."])
+    agent = Agent(name="Weather", model="weather", tools=[get_weather])
+
+    async def run(ctx: hf.Context) -> str:
+        return str((await durable_agents.run(agent, "Hi", run_config=config)).final_output)
+
+    _, keys = await steps(run)
+    assert all(key.startswith("agent:Weather[0]/") for key in keys)
+    assert [key for key in keys if "tool:" not in key] == [
+        "agent:Weather[0]/run:model call#0",
+        "agent:Weather[0]/run:model call#1",
+    ]
+    tools = [key.split("/") for key in keys if "tool:" in key]
+    assert len(tools) == 2
+    assert all(tool.startswith("tool:get_weather:call_") for _, tool, _ in tools)
+    assert {step for _, _, step in tools} == {"run:get_weather#0"}
 
 
 async def test_requests_are_the_same_after_replay(model: ScriptedModel, config: RunConfig) -> None:
@@ -67,10 +80,7 @@ async def test_requests_are_the_same_after_replay(model: ScriptedModel, config: 
     async def handler() -> agents.RunResult:
         return await durable_agents.run(agent, "Hi", run_config=config)
 
-    journal: Journal = {}
-    with pytest.raises(Crash):
-        await attempt(FakeContext(journal, crash_after=3), handler)
-    await attempt(FakeContext(journal), handler)
+    await durably(handler, crash="during:step 4")
     bodies = [call.body for call in model.calls("weather")]
     assert len(bodies) == 3
     assert bodies[1] == bodies[2]
@@ -94,21 +104,14 @@ async def test_random_crashes(model: ScriptedModel, config: RunConfig) -> None:
     async def handler() -> agents.RunResult:
         return await durable_agents.run(agent, "Hi", run_config=config)
 
-    for _ in range(5):
-        journal: Journal = {}
+    for step in range(1, 14, 3):
         finished.clear()
-        while True:
-            before = len(journal)
-            context = FakeContext(journal, crash_after=random.randint(1, 4))
-            try:
-                result = await attempt(context, handler)
-            except Crash:
-                assert len(journal) > before
-                continue
-            break
+        crash = f"{random.choice(('before', 'after'))}:step {step}"
+        (*_, result) = await durably(handler, crash=crash)
         assert result.final_output == " | ".join(f"weather of {city}" for city in cities)
-        assert len(journal) == 3 + 2 * len(cities)
-        await replay(journal, handler)
+        # Those that ran beside a lost one may have run again.
+        assert len(set(finished)) == len(cities)
+        assert 2 * len(cities) <= len(finished) < 3 * len(cities), crash
 
 
 async def test_cyclic_handoffs(model: ScriptedModel, config: RunConfig) -> None:
@@ -131,22 +134,18 @@ async def test_cyclic_handoffs(model: ScriptedModel, config: RunConfig) -> None:
     async def handler() -> agents.RunResult:
         return await durable_agents.run(front, "Hi", run_config=config)
 
-    journal: Journal = {}
-    result = await attempt(FakeContext(journal), handler)
+    result, *_, again = await durably(handler)
     assert result.final_output == "done"
     assert result.last_agent is front
     involved = {id(item.agent) for item in result.new_items}
     assert involved == {id(front), id(back)}
     outputs = [item for item in result.new_items if item.type == "handoff_output_item"]
     assert [item.target_agent for item in outputs] == [back, front]
-    again = await replay(journal, handler)
     assert len(model.calls("chain")) == 4
     assert ran == ["start Oslo", "end Oslo"]
-    assert handed == ["back", "back"]
+    assert set(handed) == {"back"}
     # The result of one run is good for the next one.
-    more = await attempt(
-        FakeContext({}), lambda: durable_agents.run(again.last_agent, "Hi", run_config=config)
-    )
+    more, *_ = await durably(lambda: durable_agents.run(again.last_agent, "Hi", run_config=config))
     assert more.last_agent is front
 
 
@@ -157,18 +156,16 @@ async def test_agent_as_tool_is_durable(model: ScriptedModel, config: RunConfig)
     expert = Agent(name="Expert", model="inner", tools=[get_weather])
     outer = Agent(name="Outer", model="outer", tools=[expert.as_tool("expert", "Knows.")])
 
-    async def handler() -> agents.RunResult:
-        return await durable_agents.run(outer, "Hi", run_config=config)
+    async def run(ctx: hf.Context) -> str:
+        return str((await durable_agents.run(outer, "Hi", run_config=config)).final_output)
 
-    journal: Journal = {}
-    for crash_after in (1, 1, 1):
-        with pytest.raises(Crash):
-            await attempt(FakeContext(journal, crash_after=crash_after), handler)
-    assert (await attempt(FakeContext(journal), handler)).final_output == "cold"
-    # Two of the three crashes lost an answer of the inner model; no recorded call is repeated.
-    assert (len(model.calls("inner")), len(model.calls("outer"))) == (4, 2)
-    await replay(journal, handler)
-    assert any("/agent:Expert#1/tool:get_weather:" in key for key in journal)
+    for number in (1, 2, 3):
+        assert await outcome(run, crash=f"during:step {number + 1}") == "cold"
+    # Of the three crashes, two lost an answer of the inner model, and one the call of its tool.
+    assert (len(model.calls("inner")), len(model.calls("outer"))) == (8, 6)
+    said, keys = await steps(run)
+    assert said == "cold"
+    assert any("/agent:Expert[0]/" in key and "tool:get_weather:" in key for key in keys)
 
 
 async def test_guardrail_that_runs_an_agent(model: ScriptedModel, config: RunConfig) -> None:
@@ -184,17 +181,11 @@ async def test_guardrail_that_runs_an_agent(model: ScriptedModel, config: RunCon
     model.scenario("judge", [lambda request: "rude" if "stupid" in request.prompt else "fine"])
     model.scenario("main", ["hello"])
     agent = Agent(name="Main", model="main", input_guardrails=[polite])
-    journal: Journal = {}
-    result = await attempt(
-        FakeContext(journal), lambda: durable_agents.run(agent, "Hi", run_config=config)
-    )
+    result, *_ = await durably(lambda: durable_agents.run(agent, "Hi", run_config=config))
     assert result.final_output == "hello"
-    await replay(journal, lambda: durable_agents.run(agent, "Hi", run_config=config))
     assert len(model.calls("judge")) == 1
     with pytest.raises(agents.InputGuardrailTripwireTriggered) as tripped:
-        await attempt(
-            FakeContext({}), lambda: durable_agents.run(agent, "stupid", run_config=config)
-        )
+        await durably(lambda: durable_agents.run(agent, "stupid", run_config=config))
     assert isinstance(tripped.value, TerminalError)
 
 
@@ -204,10 +195,7 @@ async def test_errors_of_the_sdk_are_terminal_and_its_own(
     model.scenario("weather", lambda _: Turn(tool_calls=(TWO_CITIES[0],)))
     agent = Agent(name="Weather", model="weather", tools=[get_weather])
     with pytest.raises(agents.MaxTurnsExceeded) as ended:
-        await attempt(
-            FakeContext({}),
-            lambda: durable_agents.run(agent, "Hi", run_config=config, max_turns=2),
-        )
+        await durably(lambda: durable_agents.run(agent, "Hi", run_config=config, max_turns=2))
     assert isinstance(ended.value, TerminalError)
     assert ended.value.code == 500
     assert "Max turns (2) exceeded" in ended.value.message
@@ -215,7 +203,7 @@ async def test_errors_of_the_sdk_are_terminal_and_its_own(
     assert ended.value.run_data.last_agent is agent
     model.scenario("weather", [Turn(tool_calls=(ToolCall("unknown"),))])
     with pytest.raises(agents.ModelBehaviorError) as wrong:
-        await attempt(FakeContext({}), lambda: durable_agents.run(agent, "Hi", run_config=config))
+        await durably(lambda: durable_agents.run(agent, "Hi", run_config=config))
     assert isinstance(wrong.value, TerminalError)
 
 
@@ -228,9 +216,7 @@ async def test_two_runs_in_one_handler(model: ScriptedModel, config: RunConfig) 
         second = await durable_agents.run(agent, "b", run_config=config)
         return [first.final_output, second.final_output]
 
-    journal: Journal = {}
-    assert await attempt(FakeContext(journal), handler) == ["a 1", "b 2"]
-    assert await replay(journal, handler) == ["a 1", "b 2"]
+    assert all(said == ["a 1", "b 2"] for said in await durably(handler))
     keys = [call.body.get("prompt_cache_key") for call in model.calls("echo")]
     assert keys[0] == keys[1]
 
@@ -246,19 +232,16 @@ async def test_plain_runs_are_untouched(model: ScriptedModel, config: RunConfig)
         return str((await Runner.run(echo, "x", run_config=config)).final_output)
 
     agent = Agent(name="Main", model="main", tools=[ask])
-    journal: Journal = {}
-    result = await attempt(
-        FakeContext(journal), lambda: durable_agents.run(agent, "Hi", run_config=config)
-    )
+    result, *_ = await durably(lambda: durable_agents.run(agent, "Hi", run_config=config))
     assert result.final_output == "plain"
-    assert len(journal) == 3
+    assert len(model.calls("echo")) == 1
     assert (await Runner.run(echo, "x", run_config=config)).final_output == "plain"
     streamed = Runner.run_streamed(echo, "x", run_config=config)
     assert [event.type async for event in streamed.stream_events()]
 
 
 async def test_run_outside_of_a_handler() -> None:
-    with pytest.raises(UsageError, match="no durable context"):
+    with pytest.raises(UsageError, match="outside of a handler"):
         await durable_agents.run(Agent(name="A"), "Hi")
 
 
@@ -273,11 +256,12 @@ async def test_the_provider_of_a_run_is_closed_on_every_way_out(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     closed: list[agents.MultiProvider] = []
+    opened: list[str] = []
     released = asyncio.Event()
 
     async def aclose(self: agents.MultiProvider) -> None:
         with pytest.raises(UsageError):
-            current()  # Nothing durable can be done here.
+            hf.current()  # Nothing durable can be done here.
         if closing == "hangs":
             await released.wait()
         closed.append(self)
@@ -291,31 +275,30 @@ async def test_the_provider_of_a_run_is_closed_on_every_way_out(
     monkeypatch.setattr(agents.MultiProvider, "get_model", get_model)
     model.scenario("weather", [Turn(tool_calls=(TWO_CITIES[0],)), "Take a coat."])
     agent = Agent(name="Weather", model="weather", tools=[get_weather])
-    context = FakeContext({}, crash_after=1 if way_out == "interrupt" else None)
     if way_out == "refusal":
         shell = agents.LocalShellTool(executor=lambda _: "")
         agent = Agent(name="Weather", model="weather", tools=[shell])
 
     async def handler() -> Any:
+        opened.append(way_out)
         max_turns = 1 if way_out == "SDK error" else 10
         return await durable_agents.run(agent, "Hi", max_turns=max_turns)
 
     async with asyncio.timeout(10):
         match way_out:
             case "result":
-                assert (await attempt(context, handler)).final_output == "Take a coat."
+                assert (await durably(handler))[0].final_output == "Take a coat."
             case "SDK error":
                 with pytest.raises(agents.MaxTurnsExceeded):
-                    await attempt(context, handler)
+                    await durably(handler)
             case "interrupt":
-                with pytest.raises(Crash):
-                    await attempt(context, handler)
+                await durably(handler, crash="during:step 2")
             case _:
                 with pytest.raises(UsageError, match="acts on this machine"):
-                    await attempt(context, handler)
+                    await durably(handler)
         released.set()
-        while not closed:
+        while len(closed) < len(opened):
             await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    assert len(closed) == 1
+    assert len(opened) > 1
+    assert len(closed) == len(opened)
     assert ("failed to close a model provider" in caplog.text) == (closing == "fails")

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import copy
 import weakref
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, TypeVar
 
 from agents import (
     Agent,
@@ -22,32 +22,45 @@ from agents import (
     LocalShellTool,
     Model,
     RunContextWrapper,
-    RunResult,
     ShellTool,
     Tool,
 )
 from agents.exceptions import RunErrorDetails
+from agents.result import RunResultBase
 
+from holdfast.ai.guard import warn_once
+from holdfast.domain.errors import UsageError
+
+from ._approval import Approvals
+from ._mcp import durable_hosted, durable_server
 from ._model import durable_model
-from ._sdk import Options, UsageError, warn_once
 from ._tools import durable_tool
 
+T = TypeVar("T")
+
 _ORIGINAL = "_holdfast_original"
-_AGENT_FIELDS = ("agent", "source_agent", "target_agent", "last_agent", "_last_agent")
+_AGENT_FIELDS = (
+    "agent",
+    "source_agent",
+    "target_agent",
+    "current_agent",
+    "last_agent",
+    "_last_agent",
+)
 
 
 class AgentCopier:
     """Makes the durable copies of one run."""
 
-    def __init__(self, options: Options) -> None:
-        self._options = options
+    def __init__(self, approvals: Approvals) -> None:
+        self._approvals = approvals
         self._copies: dict[int, Agent[Any]] = {}
 
     def copy(self, agent: Agent[Any]) -> Agent[Any]:
         """Return the durable copy of an agent and of all it can hand off to.
 
         Raises:
-            UsageError: An agent or tool cannot be made durable.
+            UsageError: HF0605, an agent or tool cannot be made durable.
         """
         original = original_of(agent)
         known = self._copies.get(id(original))
@@ -65,6 +78,9 @@ class AgentCopier:
         ]
         if isinstance(original.model, Model):
             durable.model = durable_model(original.model)
+        if original.mcp_servers:
+            durable.mcp_servers = [durable_server(server) for server in original.mcp_servers]
+            vars(durable)["get_mcp_tools"] = _durable_mcp_tools(durable)
         return durable
 
     def _tool(self, tool: Tool) -> Tool:
@@ -73,7 +89,9 @@ class AgentCopier:
             if nested is not None:
                 # Its own run makes its own copies; here we only want to refuse it early.
                 self.copy(nested)
-            return durable_tool(tool, self._options)
+            return durable_tool(tool)
+        if isinstance(tool, HostedMCPTool):
+            return durable_hosted(tool, self._approvals)
         _check_other_tool(tool)
         return tool
 
@@ -90,13 +108,23 @@ class AgentCopier:
         return durable
 
 
+def _durable_mcp_tools(agent: Agent[Any]) -> Callable[..., Awaitable[list[Tool]]]:
+    listed = agent.get_mcp_tools
+
+    async def get_mcp_tools(context: RunContextWrapper[Any]) -> list[Tool]:
+        tools = await listed(context)
+        return [durable_tool(tool) if isinstance(tool, FunctionTool) else tool for tool in tools]
+
+    return get_mcp_tools
+
+
 def original_of(agent: Agent[Any]) -> Agent[Any]:
     """Return the user's own agent for a durable copy, and any other agent as it is."""
     original: Agent[Any] = vars(agent).get(_ORIGINAL, agent)
     return original
 
 
-def give_back_originals(details: RunResult | RunErrorDetails) -> None:
+def give_back_originals(details: RunResultBase | RunErrorDetails) -> None:
     """Put the user's own agents where a result or an error names the copies of the run.
 
     So `result.last_agent` is the agent that the user defined, and can be compared and run again.
@@ -105,6 +133,13 @@ def give_back_originals(details: RunResult | RunErrorDetails) -> None:
     holders: Iterable[object] = (*details.new_items, *details.output_guardrail_results)
     for holder in holders:
         _swap(holder)
+
+
+def with_originals(item: T) -> T:
+    """Return a copy of an item that names the user's own agents."""
+    shown = copy.copy(item)
+    _swap(shown)
+    return shown
 
 
 def _swap(holder: object) -> None:
@@ -120,17 +155,16 @@ def _swap(holder: object) -> None:
 
 
 def _check(agent: Agent[Any]) -> None:
-    if agent.mcp_servers:
-        raise UsageError(
-            f"Agent {agent.name!r} uses local MCP servers, whose calls would not be recorded. Call "
-            "the server from a function tool instead."
-        )
     if any(base.__name__ == "SandboxAgent" for base in type(agent).__mro__):
-        raise UsageError(f"Agent {agent.name!r} is a sandbox agent, which cannot be made durable.")
+        raise UsageError(
+            f"Agent {agent.name!r} is a sandbox agent, which cannot be made durable",
+            code="HF0605",
+            hint="Use an Agent, and do the work of the sandbox in function tools.",
+        )
     if agent.model_settings.retry is not None:
         warn_once(
             "agent %r has retry settings for its model, which durable runs do not use; give "
-            "durable_agents.run() a model_retry instead",
+            "Options a model_retry instead",
             agent.name,
         )
 
@@ -143,16 +177,7 @@ def _check_other_tool(tool: Tool) -> None:
     if local:
         raise UsageError(
             f"Tool {tool.name!r} ({type(tool).__name__}) acts on this machine and would not be "
-            "recorded. Use a function tool instead."
-        )
-    if isinstance(tool, HostedMCPTool):
-        if tool.on_approval_request is not None:
-            raise UsageError(
-                "A hosted MCP tool with `on_approval_request` is not durable: its answer would "
-                "not be recorded."
-            )
-        warn_once(
-            "hosted MCP tool %r runs at the provider, as a part of the model call: a model call "
-            "that is repeated after a crash calls it again",
-            str(tool.tool_config.get("server_label", tool.name)),
+            "recorded",
+            code="HF0605",
+            hint="Use a function tool instead.",
         )

@@ -8,17 +8,16 @@ from typing import TYPE_CHECKING, Any
 from agents import Model, ModelProvider, ModelResponse
 from pydantic import TypeAdapter
 
-from holdfast.ai.model import durable_model_call
+from holdfast.ai.model import durable_model_call, durable_model_stream
+from holdfast.domain.detail import ModelCall
 
-from ._sdk import UsageError
+from ._active import in_run
+from ._describe import describe_answer, describe_call, describe_events, named
+from ._event import decode_event, encode_event, show_event
 
 if TYPE_CHECKING:
     from agents.items import TResponseStreamEvent
     from agents.retry import ModelRetryAdvice, ModelRetryAdviceRequest
-
-STREAMING_REFUSED = (
-    "Streaming is not durable yet. Use durable_agents.run(), which returns the whole result."
-)
 
 _RESPONSES = TypeAdapter(ModelResponse)
 
@@ -42,19 +41,42 @@ class DurableModel(Model):
 
         The arguments are passed on as they are, because they grow from version to version.
         """
-        return await durable_model_call(
-            lambda: self._inner.get_response(*args, **kwargs),
-            encode=_dump,
-            decode=_RESPONSES.validate_python,
-        )
 
-    def stream_response(
-        self,
-        *args: Any,
-        **kwargs: Any,
+        def describe(answer: ModelResponse | None) -> ModelCall:
+            call = describe_call(self._inner, named(args, kwargs), is_streamed=False)
+            return call if answer is None else describe_answer(call, answer)
+
+        with in_run():
+            return await durable_model_call(
+                lambda: self._inner.get_response(*args, **kwargs),
+                encode=_dump,
+                decode=_RESPONSES.validate_python,
+                describe=describe,
+            )
+
+    async def stream_response(
+        self, *args: Any, **kwargs: Any
     ) -> AsyncIterator[TResponseStreamEvent]:
-        """Refuse: streams are not durable yet."""
-        raise UsageError(STREAMING_REFUSED)
+        """Call the model, or take the recorded events.
+
+        They come when all of them are recorded: nothing may build on what a crash could take back.
+        The durable stream of the invocation gets the text before that.
+        """
+
+        def describe(events: list[TResponseStreamEvent] | None) -> ModelCall:
+            call = describe_call(self._inner, named(args, kwargs), is_streamed=True)
+            return describe_events(call, events or [])
+
+        with in_run():
+            events = await durable_model_stream(
+                lambda: self._inner.stream_response(*args, **kwargs),
+                encode=encode_event,
+                decode=decode_event,
+                describe=describe,
+                on_event=show_event,
+            )
+        for event in events:
+            yield event
 
     async def close(self) -> None:
         """Close the wrapped model."""

@@ -14,8 +14,7 @@ from typing import Annotated, Any, TypeAlias, cast, get_type_hints
 from agents import FunctionTool, ToolOutputFileContent, ToolOutputImage, ToolOutputText
 from pydantic import Field, TypeAdapter
 
-from ._sdk import Record
-
+Record: TypeAlias = dict[str, Any]
 _Part: TypeAlias = ToolOutputText | ToolOutputImage | ToolOutputFileContent
 _PART: TypeAdapter[_Part] = TypeAdapter(Annotated[_Part, Field(discriminator="type")])
 
@@ -28,7 +27,7 @@ class OutputCodec:
 
     def encode(self, output: object) -> Record:
         """Return the recorded form of a tool's result."""
-        if _is_json(output):
+        if is_json(output):
             return {"json": output}
         if isinstance(output, _Part):
             return {"part": _dump(output)}
@@ -83,15 +82,15 @@ def _return_adapter(function: Callable[..., object] | None) -> TypeAdapter[Any] 
         return None
 
 
-def _is_json(value: object) -> bool:
+def is_json(value: object) -> bool:
     """Say whether JSON brings back exactly this value."""
     if value is None or type(value) in (str, int, bool):
         return True
     if type(value) is float:
         return math.isfinite(value)
     if type(value) is list:
-        return all(_is_json(item) for item in cast("list[object]", value))
+        return all(is_json(item) for item in cast("list[object]", value))
     if type(value) is dict:
         items = cast("dict[object, object]", value).items()
-        return all(type(key) is str and _is_json(item) for key, item in items)
+        return all(type(key) is str and is_json(item) for key, item in items)
     return False

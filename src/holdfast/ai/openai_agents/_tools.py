@@ -1,24 +1,12 @@
-"""Function tools whose calls are durable.
-
-Two kinds of call, both under the scope `tool:<name>:<tool_call_id>`. The id comes from the recorded
-answer of the model, so it is the same at replay, whatever order parallel calls run in.
-
-- **A step** (the default): the body runs once, inside one durable step. Inside a step the durable
-  context cannot be used.
-- **Scoped**: the body runs in the scope, where it can use `hf.current()`; its own operations are
-  recorded, and its result as the last of them.
-"""
+"""Function tools whose calls are durable: a step, or a scope, by their `Options`."""
 
 from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from agents import FunctionTool
-from agents.exceptions import ModelBehaviorError
-from agents.run_context import RunContextWrapper
 from agents.tool import (
     invoke_function_tool,
     maybe_invoke_function_tool_failure_error_function,
@@ -27,18 +15,15 @@ from agents.tool import (
 from agents.tool_context import ToolContext
 from pydantic import TypeAdapter
 
+from holdfast.ai.agent import current_options
+from holdfast.ai.guard import warn_once
+from holdfast.ai.option import ToolOptions
+from holdfast.ai.tool import durable_tool_call
+from holdfast.domain.errors import TerminalError, UsageError
+
+from ._active import ACTIVE, in_run
+from ._approval import Rejected, approved_arguments, parsed_arguments
 from ._output import OutputCodec
-from ._sdk import (
-    ACTIVE,
-    CANCELLED_CODE,
-    HoldfastError,
-    Options,
-    Record,
-    TerminalError,
-    UsageError,
-    current,
-    warn_once,
-)
 
 _SCOPED = "__holdfast_scoped__"
 _DURABLE = "__holdfast_durable__"
@@ -47,20 +32,20 @@ T = TypeVar("T")
 
 
 def scoped(tool: T) -> T:
-    """Mark a tool that uses the durable context itself.
+    """Mark a tool that uses the durable context itself: as `ToolOptions(mode="scoped")`.
 
     The body of such a tool runs outside of a step and may use `hf.current()`: steps, timers,
-    awakeables, calls. What it does outside of those runs again at replay. Put it above or below
+    approvals, calls. What it does outside of those runs again at replay. Put it above or below
     `@function_tool`:
 
         @function_tool
         @durable_agents.scoped
-        async def approve(claim: str) -> str:
-            approval = hf.current().awakeable(type=bool)
+        async def remind(text: str) -> str:
+            await hf.current().sleep(timedelta(days=1))
             ...
 
     Raises:
-        UsageError: The function is not async; it could not await anything durable.
+        UsageError: HF0607, the function is not async; it could not await anything durable.
     """
     _check_scopable(tool)
     setattr(tool, _SCOPED, True)
@@ -72,168 +57,139 @@ def _check_scopable(tool: object) -> None:
     if not isinstance(tool, FunctionTool):
         function = tool
         if not callable(tool):
-            raise UsageError(f"@durable_agents.scoped is for tools and functions, not {tool!r}.")
+            raise UsageError(
+                f"@durable_agents.scoped is for tools and functions, not {tool!r}", code="HF0607"
+            )
     if inspect.isfunction(function) and not inspect.iscoroutinefunction(function):
         raise UsageError(
-            f"@durable_agents.scoped needs an async function, but {function.__name__!r} is not."
+            f"@durable_agents.scoped needs an async function, but {function.__name__!r} is not",
+            code="HF0607",
+            hint="Write it as `async def`; what blocks goes into a step: hf.current().run(…).",
         )
 
 
-def is_scoped(tool: FunctionTool, options: Options) -> bool:
-    """Say whether calls of a tool run in a scope instead of a step."""
+def _own_options(tool: FunctionTool) -> ToolOptions | None:
+    """Return what the tool itself says about its calls."""
     # An agent as a tool is a whole run: its model calls and tools are recorded one by one.
-    return (
+    is_scoped = (
         bool(getattr(tool, "_is_agent_tool", False))
-        or tool.name in options.scoped_tools
         or bool(getattr(tool, _SCOPED, False))
         or bool(getattr(getattr(tool, "__wrapped__", None), _SCOPED, False))
     )
+    return ToolOptions(mode="scoped") if is_scoped else None
 
 
-def durable_tool(tool: FunctionTool, options: Options) -> FunctionTool:
+def durable_tool(tool: FunctionTool) -> FunctionTool:
     """Return a copy of a tool whose calls are durable.
 
     Raises:
-        UsageError: The tool uses a feature that cannot be made durable.
+        UsageError: HF0605, the tool uses a feature that cannot be made durable.
     """
     if getattr(tool.on_invoke_tool, _DURABLE, False):
         return tool
-    in_scope = is_scoped(tool, options)
-    _check(tool, in_scope=in_scope)
-    invoke = _scoped_call(tool) if in_scope else _step_call(tool, options)
+    _check(tool)
+    call = _Call(tool)
+
+    async def invoke(context: ToolContext[Any], arguments: str) -> Any:
+        return await call.run(context, arguments)
+
     setattr(invoke, _DURABLE, True)
-    # Outside of the body only a cancelled attempt is left to handle, and no text may stop that.
+    # What comes out of the call is told to the model by the call itself, or ends the run.
     durable = set_function_tool_failure_error_function(copy.copy(tool), None)
-    # The step enforces it: a timeout out here would not be recorded, and replay another way.
+    # Both are part of the call: a timeout out here would not be recorded, and the run would stop
+    # at an approval.
     durable.timeout_seconds = None
+    durable.needs_approval = False
     durable.on_invoke_tool = invoke
     return durable
 
 
-def _check(tool: FunctionTool, *, in_scope: bool) -> None:
-    if tool.needs_approval is not False:
-        raise UsageError(
-            f"Tool {tool.name!r} has `needs_approval`, which stops the run and is not durable. "
-            "Wait inside the tool instead: mark it with @durable_agents.scoped and await an "
-            "awakeable there."
-        )
+def _check(tool: FunctionTool) -> None:
     if tool.output_json_schema is not None:
         raise UsageError(
             f"Tool {tool.name!r} declares an output schema (`output_type`, programmatic callers), "
-            "which is not supported in durable runs yet."
+            "which is not supported in durable runs",
+            code="HF0605",
+            hint="Leave the schema out; typed results stay typed without it.",
         )
-    if in_scope and tool.timeout_seconds is not None:
+    own = _own_options(tool)
+    if current_options().for_tool(tool.qualified_name, own).mode == "scoped" and (
+        tool.timeout_seconds is not None
+    ):
         raise UsageError(
             f"Tool {tool.name!r} is scoped and has a `timeout`, which would count again after each "
-            "restart. Use asyncio.timeout() inside the tool."
+            "restart",
+            code="HF0605",
+            hint="Use asyncio.timeout() inside the tool: in a handler it is durable.",
         )
 
 
-_Invoke = Callable[[ToolContext[Any], str], Awaitable[Any]]
+class _Call:
+    """The calls of one tool."""
 
+    def __init__(self, tool: FunctionTool) -> None:
+        self._tool = tool
+        self._codec = OutputCodec(tool)
+        # Its failures come out, to be recorded as what they are.
+        self._body = set_function_tool_failure_error_function(copy.copy(tool), None)
+        self._own = _own_options(tool)
 
-def _step_call(tool: FunctionTool, options: Options) -> _Invoke:
-    codec = OutputCodec(tool)
-    # With a retry policy, errors must reach the step; without, they go to the model as usual.
-    body_tool = _with_failures(tool, tell_model=options.tool_retry is None)
-
-    async def invoke(context: ToolContext[Any], arguments: str) -> Any:
-        async def body() -> Record:
-            token = ACTIVE.set(None)
-            before = _fingerprint(context.context)
+    async def run(self, context: ToolContext[Any], arguments: str) -> Any:
+        """Call the tool, or take its record. A failure goes to the model in the tool's own way."""
+        tool = self._tool
+        active = ACTIVE.get()
+        if active is not None:
             try:
-                output = await invoke_function_tool(
-                    function_tool=body_tool, context=context, arguments=arguments
+                with in_run():
+                    arguments = await approved_arguments(tool, context, arguments, active.approvals)
+            except Rejected as rejection:
+                return str(rejection)
+        mode = current_options().for_tool(tool.qualified_name, self._own).mode
+
+        async def body(**_: Any) -> Any:
+            if mode == "step":
+                return await self._in_step(context, arguments)
+            return await self._execute(context, arguments)
+
+        try:
+            with in_run():
+                return await durable_tool_call(
+                    tool.qualified_name,
+                    context.tool_call_id,
+                    body,
+                    parsed_arguments(arguments) or {},
+                    own=self._own,
+                    encode=self._codec.encode,
+                    decode=self._codec.decode,
                 )
-            except UsageError as error:
-                # Recorded and not raised, so that no failure handler makes a text of it.
-                return {"misuse": str(error)}
-            except ModelBehaviorError as error:
-                raise TerminalError(f"tool {tool.name!r}: {error}") from error
-            finally:
-                ACTIVE.reset(token)
-            _warn_of_changes(tool, before, context.context)
-            return codec.encode(output)
-
-        with current().scope(_label(tool, context)):
-            try:
-                record = await current().run(tool.name, body, retry=options.tool_retry, type=Record)
-            except TerminalError as error:
-                text = await _told_to_model(tool, context, error)
-                if text is None:
-                    raise
-                return text
-        if "misuse" in record:
-            raise TerminalError(_UNSCOPED.format(tool=tool.name, error=record["misuse"]))
-        return codec.decode(record)
-
-    return invoke
-
-
-def _scoped_call(tool: FunctionTool) -> _Invoke:
-    codec = OutputCodec(tool)
-    body_tool = _with_failures(tool, tell_model=True)
-
-    async def invoke(context: ToolContext[Any], arguments: str) -> Any:
-        with current().scope(_label(tool, context)):
-            output = await invoke_function_tool(
-                function_tool=body_tool, context=context, arguments=arguments
+        except TerminalError as error:
+            text = await maybe_invoke_function_tool_failure_error_function(
+                function_tool=tool, context=context, error=error
             )
+            if text is None:
+                raise
+            return text
 
-            async def result() -> Record:
-                return codec.encode(output)
+    async def _in_step(self, context: ToolContext[Any], arguments: str) -> Any:
+        before = _fingerprint(context.context)
+        # Runs that the tool starts are parts of its step.
+        token = ACTIVE.set(None)
+        try:
+            output = await self._execute(context, arguments)
+        finally:
+            ACTIVE.reset(token)
+        if before is not None and _fingerprint(context.context) != before:
+            warn_once(
+                "tool %r changed the run's context object inside a step; the change is not "
+                "recorded and is lost at replay. Give the tool mode='scoped', or return the value",
+                self._tool.name,
+            )
+        return output
 
-            return codec.decode(await current().run("result", result, type=Record))
-
-    return invoke
-
-
-_UNSCOPED = (
-    "Tool {tool!r} used the durable context inside a step, where it is not available. Mark the "
-    "tool with @durable_agents.scoped, then its own steps are recorded. (It failed with: {error})"
-)
-
-
-def _label(tool: FunctionTool, context: ToolContext[Any]) -> str:
-    return f"tool:{tool.qualified_name}:{context.tool_call_id}"
-
-
-def _with_failures(tool: FunctionTool, *, tell_model: bool) -> FunctionTool:
-    """Return a copy whose failure handler lets Holdfast's own errors pass.
-
-    Args:
-        tool: The user's tool; its own handler stays in charge of all other errors.
-        tell_model: Whether those errors go to its handler, or out of the call.
-    """
-
-    async def handle(context: RunContextWrapper[Any], error: Exception) -> str | None:
-        if _is_ours(error):
-            raise error
-        if not tell_model:
-            return None
-        return await maybe_invoke_function_tool_failure_error_function(
-            function_tool=tool, context=context, error=error
+    async def _execute(self, context: ToolContext[Any], arguments: str) -> Any:
+        return await invoke_function_tool(
+            function_tool=self._body, context=context, arguments=arguments
         )
-
-    # The handler may say None, which means the same as having none: raise.
-    return set_function_tool_failure_error_function(copy.copy(tool), handle)
-
-
-def _is_ours(error: Exception) -> bool:
-    """Say whether an error is for the author or the operator, and not for the model."""
-    if isinstance(error, TerminalError):
-        return error.code == CANCELLED_CODE
-    return isinstance(error, HoldfastError)
-
-
-async def _told_to_model(
-    tool: FunctionTool, context: ToolContext[Any], error: TerminalError
-) -> str | None:
-    if _is_ours(error):
-        return None
-    return await maybe_invoke_function_tool_failure_error_function(
-        function_tool=tool, context=context, error=error
-    )
 
 
 def _fingerprint(value: object) -> bytes | None:
@@ -245,12 +201,3 @@ def _fingerprint(value: object) -> bytes | None:
     except Exception:
         # An object of a shape that Pydantic does not know. This check is only a help.
         return None
-
-
-def _warn_of_changes(tool: FunctionTool, before: bytes | None, value: object) -> None:
-    if before is not None and _fingerprint(value) != before:
-        warn_once(
-            "tool %r changed the run's context object inside a step; the change is not recorded "
-            "and is lost at replay. Mark the tool with @durable_agents.scoped, or return the value",
-            tool.name,
-        )

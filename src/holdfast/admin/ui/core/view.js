@@ -4,7 +4,7 @@
  *
  * `signal` ends everything the view has under way when it goes: pass it to each call and listener.
  */
-import { element, html, show } from './html.js';
+import { element, html } from './html.js';
 import { live } from './live.js';
 import { ApiError } from './api.js';
 
@@ -92,5 +92,3 @@ export function problemBox(error, retry) {
 export function emptyBox(text, command) {
   return element`<div class="empty"><p>${text}</p>${command ? html`<pre tabindex="0">${command}</pre>` : ''}</div>`;
 }
-
-export { show };

@@ -20,6 +20,8 @@ export class SchemaForm {
     this.schema = schema || {};
     const begin = value === undefined ? example(this.schema, this.schema, 0) : value;
     this.#field = fieldOf(this.schema, this.schema, begin, 0);
+    // A single field has no label of its own beside it.
+    if (!this.#field.element.getAttribute('aria-label')) this.#field.element.setAttribute('aria-label', 'Input');
     this.text = /** @type {HTMLTextAreaElement} */ (element`<textarea aria-label="JSON" spellcheck="false"></textarea>`);
     this.text.value = JSON.stringify(begin ?? null, null, 2);
     this.place = element`<div></div>`;

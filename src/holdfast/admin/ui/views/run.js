@@ -208,17 +208,21 @@ export default class Run extends View {
       <dt>Took</dt><dd>${operation.end === null ? 'open' : duration(operation.end - operation.at)}</dd>
       ${operation.child ? html`<dt>Invocation</dt><dd>${runLink(operation.child, operation.child)}</dd>` : ''}
     </dl>`;
+    // Another one may be chosen while this one is asked for.
+    const isChosen = () => this.place.query.get('entry') === String(operation.index);
     const title = element`<h2>${kindWord(operation)} ${operation.name}</h2>`;
     if (operation.detail && operation.detail.kind === 'model') {
       const of = (/** @type {any} */ o) => get(`/holdfast/v1/invocations/${encodeURIComponent(this.#id)}/model-calls/${o.completion_id}`, this.signal);
       const models = this.#operations.filter((o) => o.detail && o.detail.kind === 'model');
       const before = models[models.findIndex((o) => o.index === operation.index) - 1];
       const [call, previous] = await Promise.all([of(operation), before ? of(before) : null]);
+      if (!isChosen()) return;
       show(this.#side, title, llmPanel(call, previous && previous.messages), facts);
       return;
     }
     const parts = [await entry(operation.index)];
     if (operation.end_index !== undefined && operation.end_index !== null) parts.push(await entry(operation.end_index));
+    if (!isChosen()) return;
     const all = () => void this.attempt(() => this.#drawSide(operation, 1 << 30));
     show(
       this.#side,
@@ -238,11 +242,13 @@ export default class Run extends View {
       const entry = await get(`/holdfast/v1/invocations/${encodeURIComponent(this.#id)}/journal/${operation.index}?payload_size_max=${PAYLOAD_BYTES}`, this.signal);
       found.push(entry.failure ? block('Failure', entry.failure) : payloadBlock(operation.kind, entry.payload));
     }
-    show(this.#body, element`<div class="stack card">${found}</div>`);
+    // Another tab may be open by now.
+    if (this.#tab === 'io') show(this.#body, element`<div class="stack card">${found}</div>`);
   }
 
   async #drawJournal() {
     const { entries } = await get(`/holdfast/v1/invocations/${encodeURIComponent(this.#id)}/journal?payload_size_max=2000`, this.signal);
+    if (this.#tab !== 'journal') return;
     const rows = entries.slice(0, 300).map((/** @type {any} */ entry) => element`<details class="card"><summary><span class="mono">${entry.index}</span> ${entry.kind} <span class="quiet">${entry.name || ''}</span></summary>${block('Entry', entry)}</details>`);
     show(this.#body, element`<div class="stack">${rows}${entries.length > 300 ? emptyBox(`${count(entries.length - 300)} more entries.`, `holdfast invocations journal ${this.#id}`) : ''}</div>`);
   }

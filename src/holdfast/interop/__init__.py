@@ -1,0 +1,1 @@
+"""Handlers for those who speak other protocols: tools of an MCP server."""
