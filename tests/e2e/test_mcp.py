@@ -28,7 +28,7 @@ BEGIN = {
 
 @pytest.fixture
 def tools(tmp_path: Path, ledger: Ledger) -> Iterator[Holdfast]:
-    with Holdfast(tmp_path, f"{APPS / 'tools.py'}:app", ledger.env) as holdfast:
+    with Holdfast(tmp_path, f"{APPS / 'mcp_offer.py'}:app", ledger.env) as holdfast:
         holdfast.up()
         yield holdfast
 

@@ -1,77 +1,37 @@
-"""Handlers for `holdfast mcp`: what agents may call, and what they may not."""
+"""An agent of the OpenAI Agents SDK with one slow tool."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+import os
+import time
 
+from agents import Agent, OpenAIProvider, RunConfig, function_tool
 from ledger import note
 
 import holdfast as hf
+import holdfast.ai.openai_agents as durable_agents
 
 
-@dataclass
-class City:
-    name: str
-    days: int = 1
+@function_tool
+async def work(number: int, seconds: float) -> str:
+    """Take some time."""
+    note(f"begin {number} {time.monotonic()}")
+    await asyncio.sleep(seconds)
+    note(f"end {number} {time.monotonic()}")
+    return f"done {number}"
 
 
-@dataclass
-class Forecast:
-    city: str
-    text: str
+agent = Agent(name="Worker", instructions="Work.", tools=[work])
+service = hf.Service("Tools")
 
 
-weather = hf.Service("Weather", mcp=True)
-cart = hf.VirtualObject("Shop.Cart")
-wedding = hf.Workflow("Wedding")
+@service.handler
+async def run(ctx: hf.Context, prompt: str) -> str:
+    provider = OpenAIProvider(base_url=os.environ["MODEL_URL"], api_key="scripted")
+    config = RunConfig(model="ten-tools", model_provider=provider)
+    result = await durable_agents.run(agent, prompt, run_config=config)
+    return str(result.final_output)
 
 
-@weather.handler
-async def forecast(ctx: hf.Context, city: City) -> Forecast:
-    """Say how the weather will be."""
-    await ctx.run("look", note, f"look {city.name}")
-    if city.name == "Atlantis":
-        raise hf.TerminalError("there is no Atlantis", code=404)
-    return Forecast(city.name, f"sunny for {city.days} days")
-
-
-@weather.handler
-async def watch(ctx: hf.Context, city: str) -> str:
-    """Watch the weather until it changes."""
-    signal = ctx.awakeable(type=str)
-    await ctx.run("wait", note, f"watch {city} {ctx.id} {signal.id}")
-    try:
-        return f"{city}: {await signal}"
-    except hf.TerminalError:
-        await ctx.run("given up", note, f"given up {city}")
-        raise
-
-
-@weather.handler(private=True)
-async def inner(ctx: hf.Context) -> None: ...
-
-
-@weather.handler(mcp=False)
-async def quiet(ctx: hf.Context) -> str:
-    return "quiet"
-
-
-@weather.handler
-async def picture(ctx: hf.Context) -> bytes:
-    return b"\x00"
-
-
-@cart.handler(mcp=True)
-async def add(ctx: hf.Context, item: str) -> list[str]:
-    items = [*(await ctx.get("items", type=list[str]) or []), item]
-    ctx.set("items", items)
-    return items
-
-
-@wedding.main(mcp=True)
-async def marry(ctx: hf.Context, names: list[str]) -> str:
-    await ctx.run("marry", note, f"marry {' '.join(names)}")
-    return " and ".join(names)
-
-
-app = hf.App(weather, cart, wedding)
+app = hf.App(service)
