@@ -69,6 +69,7 @@ async def _run(ingress: str, admin: str, store: str, durability: str, is_once: b
             click.echo(f"holdfast {metadata.version('holdfast')}  demo, data in {store}\n")
             click.echo(f"  Ingress   {server.ingress_url}")
             click.echo(f"  Admin     {server.admin_url}")
+            click.echo(f"  UI        {server.admin_url}/ui/")
             click.echo(f"  Model     {MODEL_NAME} at {model.url}: scripted, needs no key")
             supervisor = Supervisor(
                 [_APP, f"--connect={server.admin_url}", "--log-level=warning"],

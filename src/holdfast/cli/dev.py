@@ -100,6 +100,7 @@ def _welcome(running: Server, app: str, store: str, folder: Path | None, took_s:
     note(f"  Services  {services or 'none'}    ({app})")
     note(f"  Ingress   {running.ingress_url}")
     note(f"  Admin     {running.admin_url}")
+    note(f"  UI        {running.admin_url}/ui/")
     note("")
     if shown:
         note(f"  Files in {shown} are watched: save, and the new code takes over.")
