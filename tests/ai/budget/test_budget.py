@@ -110,3 +110,24 @@ def test_a_budget_that_cannot_be(settings: dict[str, object]) -> None:
     with pytest.raises(UsageError) as refused:
         Budget(**settings)  # type: ignore[arg-type]
     assert refused.value.code == "HF0650"
+
+
+async def test_who_gives_up_waiting_holds_no_place() -> None:
+    roomy, empty = Budget(key="roomy", tokens=100), Budget(key="empty", tokens=1)
+    service = hf.Service("Agent")
+
+    @service.handler
+    async def run(ctx: hf.Context) -> str:
+        (await permit((empty,), Amount(1, 0))).spend(Amount(1, 0))
+        try:
+            async with asyncio.timeout(60):
+                await permit((roomy, empty), Amount(40, 0))
+        except TimeoutError:
+            return "gave up"
+        return "went on"
+
+    async with environment(hf.App(service, budget_keeper)) as env:
+        assert await env.client.call("Agent/run") == "gave up"
+        await env.settle()
+        verdict = await env.client.call("HoldfastBudget/show", key="roomy")
+        assert verdict["reserved"].get("tokens", 0) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
@@ -94,7 +95,8 @@ async def permit(budgets: tuple[Budget, ...], expected: Amount) -> Permit:
     try:
         for budget in budgets:
             await _ask(ctx, budget, Ask(found.ticket, expected, budget.caps))
-    except Exception:
+    except (Exception, asyncio.CancelledError):
+        # Budgets that had room hold a place for this call, which will not be made.
         found.spend(Amount())
         raise
     return found
